@@ -1,0 +1,49 @@
+# Everything runs in .venv, which tools/install makes from the lock. Paths are relative, so that the checkout may lie in a folder with spaces.
+.PHONY: help install demo test lint statistical bench bench-peers app lock clean
+
+help:
+	@echo "make demo         run the February 2026 scenario and say where its run folder is"
+	@echo "make test         what CI runs: format, lint, types, tests"
+	@echo "make lint         format, lint and types only"
+	@echo "make statistical  the long statistical checks"
+	@echo "make bench        speed of the exchange beside a C++ book"
+	@echo "make bench-peers  the same beside other packages, each in an environment of its own"
+	@echo "make app          the application in the browser"
+	@echo "make lock         requirements.lock from pyproject.toml (UPGRADE=--upgrade for newer versions)"
+	@echo "make clean        remove environments, caches and build results; runs/ stays"
+
+install:
+	@tools/install
+
+demo: install
+	@.venv/bin/abm run february-2026
+
+test: lint
+	.venv/bin/python -m pytest -n 2
+
+lint: install
+	.venv/bin/python -m ruff check
+	.venv/bin/python -m ruff format --check
+	.venv/bin/python -m mypy
+
+statistical: install
+	.venv/bin/python -m pytest -n 2 -m statistical
+
+bench: install
+	@.venv/bin/abm bench
+
+bench-peers: install
+	@.venv/bin/python -m experiments.bench.peers
+	@.venv/bin/abm bench --peers
+
+app: install
+	@.venv/bin/abm app
+
+lock: install
+	@.venv/bin/python -m uv pip compile pyproject.toml --group dev --universal --python-version 3.12 --generate-hashes \
+		--no-header --no-annotate --quiet $(UPGRADE) --output-file requirements.lock
+	@! grep -nE 'https?:|file:' requirements.lock
+
+clean:
+	rm -rf .venv .bench-peers dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find abm analysis experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +

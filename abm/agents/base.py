@@ -1,0 +1,424 @@
+"""What all traders are: `Population`, which decides for a block of accounts at once, and `Trader`, one account in plain Python.
+
+Both are Mesa agents, send the same messages, and are made known by the decorator `trader`, with a configuration that says its units.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import mesa  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+from mesa.time import Schedule  # type: ignore[import-untyped]
+from pydantic import Field
+
+from abm.agents import orders as order_arrays
+from abm.agents.view import Book, View
+from abm.clock import seconds
+from abm.exchange.gateway import Latency
+from abm.exchange.instrument import MONEY_UNITS, NS, Frozen, Instrument
+from abm.exchange.messages import MESSAGE, Flag, Kind, Reason, Records, Side, TimeInForce
+from abm.random import Block, stream
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from abm.market import Market
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Numbers = float | npt.NDArray[Any] | Sequence[float]
+
+
+class TraderConfig(Frozen):
+    """What every kind of trader is told."""
+
+    kind: str = Field("", description="kind of trader; the key in `traders` where it is not given", examples=["noise"])
+    instrument: str = Field("btc-spot", description="name of the instrument it trades", examples=["btc-spot"])
+    accounts: int = Field(1, ge=0, le=10_000_000, description="accounts", examples=[1000])
+    latency: Latency = Field(Latency(base=10.0, spread=40.0), description="time from a decision to the exchange")
+    tier: int = Field(0, ge=0, le=255, description="fee tier: an index into the instrument's fees", examples=[1])
+
+
+_KINDS: dict[str, type["Population"]] = {}
+
+
+def trader[T: type["Population"]](kind: str) -> Callable[[T], T]:
+    """Make a class known as a kind of trader; the annotation of its attribute `config` names its configuration class."""
+
+    def register(cls: T) -> T:
+        config = next(base.__annotations__["config"] for base in cls.__mro__ if "config" in base.__dict__.get("__annotations__", {}))
+        if isinstance(config, str):  # annotations of a module with `from __future__ import annotations`
+            config = vars(sys.modules[cls.__module__]).get(config)
+        if not (isinstance(config, type) and issubclass(config, TraderConfig)):
+            raise TypeError(f"{cls.__name__}.config must be annotated with a subclass of TraderConfig")
+        known = _KINDS.get(kind)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"the kind {kind!r} is taken by {known.__module__}.{known.__qualname__}")
+        cls.kind = kind
+        cls.config_class = config
+        _KINDS[kind] = cls
+        return cls
+
+    return register
+
+
+def kinds() -> dict[str, type["Population"]]:
+    """All kinds of traders that are known, by name."""
+    return dict(sorted(_KINDS.items()))
+
+
+class Population(mesa.Agent):  # type: ignore[misc]
+    """A block of accounts that one Mesa agent owns and decides for.
+
+    A kind of trader overrides `decide`, and where it needs to `endow` (what its accounts start with) and `setup` (its own state, and
+    when it wakes). Attributes that describe accounts are arrays with one entry for each of them.
+    """
+
+    kind: ClassVar[str] = ""
+    config_class: ClassVar[type[TraderConfig]] = TraderConfig
+    config: TraderConfig
+    model: "Market"
+
+    def __init__(self, model: "Market", name: str | None = None, config: TraderConfig | None = None) -> None:
+        """Join a market.
+
+        Args:
+            model: The market.
+            name: Name that keys its random streams and its rows in tables; made from the class name where absent.
+            config: Its configuration; the defaults of its kind where absent.
+        """
+        super().__init__(model)
+        self.config = self.config_class() if config is None else config
+        self.size = self.config.accounts
+        self.awake = False
+        """Whether it decides in the next step."""
+        self.every_step = False
+        """Whether it decides in every step."""
+        self.name = model.unused_name(name or self.kind or type(self).__name__.lower())
+        self.first = model.admit(self)
+        self.rows = np.arange(self.first, self.first + self.size, dtype=np.int32)
+        self._everyone = np.arange(self.size)
+        self._instruments: tuple[Instrument, ...] = model.exchange.instruments
+        n = len(self._instruments)
+        self._spent, self._sold, self._sent = (np.zeros(shape, np.int64) for shape in (self.size, (self.size, n), self.size))
+        delay, latency = self.random("latency"), self.config.latency
+        self._delays = Block(lambda k: latency.draw(delay, k))
+        self.setup()
+        cash, coins = self.endow()
+        model.open_account(self, cash, coins)
+
+    # ------------------------------------------------------------------ what a kind of trader says of itself
+
+    def setup(self) -> None:
+        """Prepare its own state and say when it wakes; by default it decides in every step."""
+        self.every_step = True
+
+    def endow(self) -> tuple[Numbers, Numbers]:
+        """Cash (currency) and coins or shares of its instrument that its accounts start with: scalars or one for each account."""
+        return 0.0, 0.0
+
+    def decide(self, view: View) -> Records | None:
+        """The messages it sends now, oldest first; None for nothing.
+
+        Args:
+            view: What anyone may see at the start of the step.
+        """
+        return None
+
+    # ------------------------------------------------------------------ time and chance
+
+    def random(self, purpose: str) -> np.random.Generator:
+        """A random stream of its own: the same for the same seed, name and purpose, whoever else is in the market."""
+        return stream(self.model.scenario.seed, self.name, purpose)
+
+    def wake(self) -> None:
+        """Decide in the next step."""
+        self.awake = True
+
+    def wake_every(self, interval: str | float, start: str | float = 0.0, end: str | float | None = None) -> None:
+        """Wake at regular times, counted from the start of the run; never less than a step apart."""
+        units = self.model.scenario.clock.units
+        first = max(units(start), self.model.time)
+        last = None if end is None else units(end)
+        if last is None or first <= last:
+            self.model.schedule_recurring(self.wake, Schedule(interval=max(1.0, units(interval)), start=first, end=last))
+
+    # ------------------------------------------------------------------ what it has
+
+    @property
+    def cash(self) -> Floats:
+        """Cash in currency."""
+        return np.asarray(self.model.exchange.accounts.cash[self.first : self.first + self.size] / MONEY_UNITS)
+
+    @property
+    def free_cash(self) -> Floats:
+        """Cash in currency that no resting order holds back."""
+        accounts, block = self.model.exchange.accounts, slice(self.first, self.first + self.size)
+        return np.asarray((accounts.cash[block] - accounts.cash_reserved[block]) / MONEY_UNITS)
+
+    def holdings(self, instrument: str | None = None) -> Floats:
+        """Coins or shares held."""
+        index = self.model.exchange.index(instrument or self.config.instrument)
+        lots = self.model.exchange.accounts.position[self.first : self.first + self.size, index]
+        return np.asarray(lots * self._instruments[index].lot)
+
+    def free_holdings(self, instrument: str | None = None) -> Floats:
+        """Coins or shares held that no resting sale holds back."""
+        index, block = self.model.exchange.index(instrument or self.config.instrument), slice(self.first, self.first + self.size)
+        accounts = self.model.exchange.accounts
+        return np.asarray((accounts.position[block, index] - accounts.position_reserved[block, index]) * self._instruments[index].lot)
+
+    # ------------------------------------------------------------------ what it can send
+
+    def limit_buy(self, book: Book, price: Numbers, quantity: Numbers, **terms: Any) -> Records:
+        """Limit orders to buy; see `limit`. Prices are rounded down to a tick."""
+        return self.limit(book, Side.BUY, price, quantity, **terms)
+
+    def limit_sell(self, book: Book, price: Numbers, quantity: Numbers, **terms: Any) -> Records:
+        """Limit orders to sell; see `limit`. Prices are rounded up to a tick."""
+        return self.limit(book, Side.SELL, price, quantity, **terms)
+
+    def limit(
+        self,
+        book: Book,
+        side: npt.ArrayLike,
+        price: Numbers,
+        quantity: Numbers,
+        *,
+        who: npt.NDArray[Any] | None = None,
+        reason: npt.ArrayLike = Reason.UNSPECIFIED,
+        tif: npt.ArrayLike = TimeInForce.GTC,
+        lifetime: str | float | None = None,
+        display: float | None = None,
+        flags: Flag = Flag.NONE,
+    ) -> Records:
+        """Limit orders, one for each account.
+
+        Args:
+            book: Where.
+            side: `Side`, one for all or one for each.
+            price: Currency; rounded to a tick away from the market.
+            quantity: Coins or shares; rounded down to lots, and orders of no lot are left out.
+            who: Accounts counted from 0 within the population; all of them where absent.
+            reason: `Reason`, one for all or one for each.
+            tif: `TimeInForce`, one for all or one for each.
+            lifetime: If given, orders that would be good till cancelled end after this time.
+            display: If given, the fraction shown of each order (iceberg).
+            flags: Post-only, hidden and so on.
+        """
+        expiry = 0 if lifetime is None else self.model.time_ns + round(seconds(lifetime) * NS)
+        return self._orders(book, Kind.LIMIT, who, side, price, quantity, reason, tif, expiry, display or 0.0, flags)
+
+    def market(
+        self,
+        book: Book,
+        side: npt.ArrayLike,
+        quantity: Numbers,
+        *,
+        who: npt.NDArray[Any] | None = None,
+        reason: npt.ArrayLike = Reason.UNSPECIFIED,
+        slippage: float | None = None,
+    ) -> Records:
+        """Orders that trade at once, one for each account; what finds nobody is cancelled.
+
+        Args:
+            book: Where.
+            side: `Side`, one for all or one for each.
+            quantity: Coins or shares; rounded down to lots, and orders of no lot are left out.
+            who: Accounts counted from 0 within the population; all of them where absent.
+            reason: `Reason`, one for all or one for each.
+            slippage: If given, no worse price than this fraction from the mid.
+        """
+        if slippage is not None:
+            away = np.where(np.asarray(side) == Side.BUY, 1.0 + slippage, 1.0 - slippage)
+            return self.limit(book, side, book.mid * away, quantity, who=who, reason=reason, tif=TimeInForce.IOC)
+        return self._orders(book, Kind.MARKET, who, side, 0.0, quantity, reason, TimeInForce.IOC, 0, 0.0, Flag.NONE)
+
+    def cancel_all(self, book: Book | None = None, who: npt.NDArray[Any] | None = None) -> Records:
+        """End all orders of the accounts, in one book or in all."""
+        rows = self.rows if who is None else self.rows[who]
+        messages = np.zeros(len(rows), MESSAGE)
+        messages["kind"] = Kind.MASS_CANCEL
+        messages["owner"] = rows
+        messages["instrument"] = -1 if book is None else book.index
+        return messages
+
+    def _orders(
+        self,
+        book: Book,
+        kind: Kind,
+        who: npt.NDArray[Any] | None,
+        side: npt.ArrayLike,
+        price: Numbers,
+        quantity: Numbers,
+        reason: npt.ArrayLike,
+        tif: npt.ArrayLike,
+        expiry: int,
+        display: float,
+        flags: Flag,
+    ) -> Records:
+        who = self._everyone if who is None else who
+        n, instrument = len(who), book.instrument
+        out = np.empty(n, MESSAGE)
+        written: int = order_arrays.write(
+            out,
+            int(kind),
+            book.index,
+            self.first,
+            instrument.tick,
+            instrument.lot,
+            instrument.n_ticks,
+            expiry,
+            float(display),
+            int(flags),
+            order_arrays.each(who, n, np.int64),
+            order_arrays.each(side, n, np.int64),
+            order_arrays.each(price, n, np.float64),
+            order_arrays.each(quantity, n, np.float64),
+            order_arrays.each(reason, n, np.int64),
+            order_arrays.each(tif, n, np.int64),
+        )
+        return out[:written]
+
+    def orders(self, view: View) -> Records | None:
+        """What it decides, cut to what its accounts can pay for, with ids and times of arrival. The market calls this."""
+        self.awake = False
+        if self.size == 0:
+            return None
+        messages = self.decide(view)
+        if messages is None or len(messages) == 0:
+            return None
+        market, accounts = self.model, self.model.exchange.accounts
+        kept = order_arrays.fit(
+            messages,
+            self.first,
+            market.exchange.take_ids(len(messages)),
+            market.time_ns,
+            self._delays.take(len(messages)),
+            market.asks(),
+            market.units,
+            market.max_lots,
+            market.taker_ppm[:, min(self.config.tier, market.taker_ppm.shape[1] - 1)],
+            accounts.cash,
+            accounts.cash_reserved,
+            accounts.position,
+            accounts.position_reserved,
+            self._spent,
+            self._sold,
+            self._sent,
+        )
+        return messages[:kept] if kept else None
+
+
+class Trader(Population):
+    """One account that decides in plain Python: override `act`, and say what to do with `buy`, `sell`, `cancel`, `hold`.
+
+    Example:
+        class Contrarian(abm.Trader):
+            def act(self, view):
+                if view["btc-spot"].return_over("5min") < -0.005:
+                    self.buy("btc-spot", 0.01)
+
+        market = abm.Market(abm.load("first-hour"))
+        mine = Contrarian(market, cash=10_000)
+    """
+
+    every: ClassVar[str] = "1s"
+    """How often it acts."""
+
+    def __init__(
+        self,
+        model: "Market",
+        name: str | None = None,
+        config: TraderConfig | None = None,
+        *,
+        cash: float = 0.0,
+        coins: float = 0.0,
+    ) -> None:
+        """Join a market.
+
+        Args:
+            model: The market.
+            name: Name that keys its random streams; made from the class name where absent.
+            config: Its configuration; the defaults of its kind where absent.
+            cash: Currency it starts with.
+            coins: Coins or shares of its instrument that it starts with.
+        """
+        self._start = (cash, coins)
+        self._outbox: list[Records] = []
+        super().__init__(model, name, config)
+        if self.size != 1:
+            raise ValueError(f"{self.name}: a Trader is one account, not {self.size}; write a Population for more")
+
+    def setup(self) -> None:
+        """Act at the interval `every`, from now on."""
+        self.wake_every(self.every, start=self.model.seconds)
+
+    def endow(self) -> tuple[Numbers, Numbers]:
+        """What it was given when it was made."""
+        return self._start
+
+    def act(self, view: View) -> None:
+        """Look at the market and say what to do."""
+
+    def decide(self, view: View) -> Records | None:
+        """What `act` asked for, in that order."""
+        self.act(view)
+        if not self._outbox:
+            return None
+        messages = order_arrays.join(self._outbox)
+        self._outbox.clear()
+        return messages
+
+    def buy(self, instrument: str, quantity: float, price: float | None = None, **terms: Any) -> int:
+        """Send an order to buy: a market order, or a limit order where a price (currency) is given. Returns its id, 0 if it is too small."""
+        return self._send(Side.BUY, instrument, quantity, price, terms)
+
+    def sell(self, instrument: str, quantity: float, price: float | None = None, **terms: Any) -> int:
+        """Send an order to sell: a market order, or a limit order where a price (currency) is given. Returns its id, 0 if it is too small."""
+        return self._send(Side.SELL, instrument, quantity, price, terms)
+
+    def cancel(self, order: int | None = None) -> None:
+        """Cancel one order, or all."""
+        message = self.cancel_all()
+        if order is not None:
+            message["kind"] = Kind.CANCEL
+            message["order"] = order
+        self._outbox.append(message)
+
+    def hold(self) -> None:
+        """Do nothing, in so many words."""
+
+    def position(self, instrument: str | None = None) -> float:
+        """Coins or shares held."""
+        return float(self.holdings(instrument)[0])
+
+    @property
+    def equity(self) -> float:
+        """Cash and the worth of what it holds at the mid prices, in currency."""
+        accounts = self.model.exchange.accounts
+        view = self.model.view()
+        worth = sum(
+            int(accounts.position[self.first, index]) * instrument.lot * view[instrument.name].mid
+            for index, instrument in enumerate(self._instruments)
+        )
+        return float(accounts.cash[self.first]) / MONEY_UNITS + worth
+
+    @property
+    def trades(self) -> "pd.DataFrame":
+        """Its own trades: time (UTC), instrument, side, price (currency), quantity (coins or shares), and whether it was the maker."""
+        return self.model.recorder.trades_of(self.first)
+
+    def _send(self, side: Side, instrument: str, quantity: float, price: float | None, terms: dict[str, Any]) -> int:
+        book = self.model.view()[instrument]
+        if price is None:
+            order = self.market(book, side, quantity, **terms)
+        else:
+            order = self.limit(book, side, price, quantity, **terms)
+        if len(order) == 0:
+            return 0
+        order["order"] = self.model.exchange.take_ids(1)
+        self._outbox.append(order)
+        return int(order["order"][0])

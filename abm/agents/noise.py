@@ -1,0 +1,86 @@
+"""Noise traders: they trade for reasons of their own, buying and selling alike, and know nothing.
+
+Orders come as a Poisson process, sizes are lognormal, sides are coin tosses. They are the calm market's turnover.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from abm.agents.base import Numbers, Population, TraderConfig, trader
+from abm.agents.view import BPS, View
+from abm.clock import Seconds
+from abm.exchange.messages import Reason, Records, Side, TimeInForce
+from abm.random import Block
+
+_ORDER = np.dtype([("who", np.int64), ("side", np.int64), ("tif", np.int64), ("size", np.float64), ("price", np.float64)])
+
+
+class NoiseConfig(TraderConfig):
+    """Noise traders."""
+
+    accounts: int = Field(500, ge=0, le=10_000_000, description="accounts", examples=[500])
+    volume_per_day: float = Field(20_000.0, ge=0, description="coins traded at once a day, buys and sales together", examples=[20_000])
+    orders_per_second: float = Field(3.0, gt=0, le=10_000, description="orders per second, all accounts together", examples=[3])
+    size_sigma: float = Field(1.3, ge=0, le=4, description="standard deviation of the logarithm of order sizes", examples=[1.3])
+    patient: float = Field(0.4, ge=0, lt=1, description="share of orders that rest as limit orders", examples=[0.4])
+    distance_bps: float = Field(2.0, gt=0, description="mean distance of resting orders from the mid, basis points", examples=[2])
+    lifetime: Seconds = Field(120.0, gt=0, description="how long resting orders stay", examples=["2min"])
+    slippage: float = Field(0.005, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.005])
+    cash: float = Field(2_000_000.0, ge=0, description="currency an account starts with", examples=[2e6])
+    coins: float = Field(25.0, ge=0, description="coins an account starts with", examples=[25])
+
+
+@trader("noise")
+class NoiseTraders(Population):
+    """Orders without information, half of them buys."""
+
+    config: NoiseConfig
+
+    def setup(self) -> None:
+        """Draw in blocks; decide in every step."""
+        c = self.config
+        per_step = c.orders_per_second * self.model.scenario.clock.step
+        mean = c.volume_per_day / 86400.0 / (c.orders_per_second * (1.0 - c.patient))
+        location = math.log(mean) - c.size_sigma**2 / 2.0 if mean > 0 else -math.inf
+        number, who, side, size, patient, distance = map(self.random, ("number", "who", "side", "size", "patient", "distance"))
+
+        def draw(n: int) -> npt.NDArray[np.void]:
+            orders = np.zeros(n, _ORDER)
+            orders["who"] = who.integers(0, max(self.size, 1), n)
+            orders["side"] = side.integers(0, 2, n)
+            orders["size"] = np.exp(location + c.size_sigma * size.standard_normal(n))
+            rests = patient.random(n) < c.patient
+            orders["tif"] = np.where(rests, TimeInForce.GTC, TimeInForce.IOC)
+            # A resting order is some distance behind the mid; one that trades at once may go `slippage` through it.
+            behind = np.where(rests, distance.exponential(c.distance_bps * BPS, n), -c.slippage)
+            orders["price"] = np.where(orders["side"] == Side.BUY, 1.0 - behind, 1.0 + behind)
+            return orders
+
+        self._number = Block(lambda n: number.poisson(per_step, n))
+        self._order = Block(draw)
+        self.every_step = c.volume_per_day > 0
+
+    def endow(self) -> tuple[Numbers, Numbers]:
+        """The same for each account."""
+        return self.config.cash, self.config.coins
+
+    def decide(self, view: View) -> Records | None:
+        """This step's orders: limits near the mid that rest a while, the others trade at once."""
+        n = int(self._number.take(1)[0])
+        if n == 0:
+            return None
+        book = view[self.config.instrument]
+        drawn = self._order.take(n)
+        return self.limit(
+            book,
+            drawn["side"],
+            book.mid * drawn["price"],
+            drawn["size"],
+            who=drawn["who"],
+            reason=Reason.NOISE,
+            tif=drawn["tif"],
+            lifetime=self.config.lifetime,
+        )

@@ -1,0 +1,202 @@
+"""Arrays of orders: written, joined, cut to what their senders can pay for, numbered. Compiled, since every population does it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from abm.exchange.messages import MESSAGE, Kind, Records, Side, TimeInForce
+
+_LIMIT, _MARKET, _MASS_CANCEL = int(Kind.LIMIT), int(Kind.MARKET), int(Kind.MASS_CANCEL)
+_STOP, _PEGGED = int(Kind.STOP), int(Kind.PEGGED)
+_BUY, _GTC, _GTD = int(Side.BUY), int(TimeInForce.GTC), int(TimeInForce.GTD)
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+def join(parts: Sequence[Records], dtype: np.dtype[np.void] = MESSAGE) -> Records:
+    """Records of one layout one after the other. NumPy alone compares the layouts field by field, which takes longer than the copy."""
+    if len(parts) == 1:
+        return parts[0]
+    raw = np.dtype((np.void, dtype.itemsize))
+    return np.concatenate([part.view(raw) for part in parts]).view(dtype) if parts else np.zeros(0, dtype)
+
+
+def each(value: Any, n: int, dtype: Any) -> npt.NDArray[Any]:
+    """A value for each of n: a scalar repeated, or an array of n."""
+    if isinstance(value, np.ndarray) and value.dtype == dtype and value.shape == (n,) and value.flags.c_contiguous:
+        return value
+    array = np.empty(n, dtype)
+    array[:] = value
+    return array
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def write(
+    out: Records,
+    kind: int,
+    instrument: int,
+    first: int,
+    tick: float,
+    lot: float,
+    n_ticks: int,
+    expiry: int,
+    display: float,
+    flags: int,
+    who: Ints,
+    side: Ints,
+    price: Floats,
+    quantity: Floats,
+    reason: Ints,
+    tif: Ints,
+) -> int:
+    """Write orders into `out`, leaving out those of less than a lot.
+
+    Args:
+        out: Room for as many messages as there are orders.
+        kind: `Kind.LIMIT` or `Kind.MARKET`.
+        instrument: Number of the instrument.
+        first: The population's first account.
+        tick: Smallest price step, in currency.
+        lot: Smallest quantity, in coins or shares.
+        n_ticks: No price at or above it, in ticks.
+        expiry: If above 0, orders that are good till cancelled end at this time (ns).
+        display: Fraction shown of each order; 0 for all.
+        flags: `Flag`.
+        who: Accounts, counted from 0 within the population.
+        side: `Side` of each.
+        price: Currency; rounded to a tick away from the market, and kept within the instrument's range.
+        quantity: Coins or shares; rounded down to lots.
+        reason: `Reason` of each.
+        tif: `TimeInForce` of each.
+
+    Returns:
+        How many are written.
+    """
+    n = 0
+    for i in range(len(who)):
+        lots = np.int64(quantity[i] / lot + 1e-9)
+        if not (quantity[i] > 0.0) or lots < 1:
+            continue
+        m = out[n]
+        m.time, m.order, m.trigger, m.self_trade = 0, 0, 0, 0
+        m.kind, m.instrument, m.owner, m.side = kind, instrument, first + who[i], side[i]
+        m.quantity, m.reason, m.flags, m.tif, m.expiry = lots, reason[i], flags, tif[i], 0
+        m.display = 0 if display == 0.0 else max(np.int64(1), np.int64(lots * display))
+        if expiry > 0 and tif[i] == _GTC:
+            m.tif, m.expiry = _GTD, expiry
+        m.price = 0
+        if kind == _LIMIT:
+            # A millionth of a tick forgives the float's last digits.
+            ticks = price[i] / tick
+            rounded = math.floor(ticks + 1e-6) if side[i] == _BUY else math.ceil(ticks - 1e-6)
+            m.price = np.int32(min(max(rounded, 1), n_ticks - 1))
+        n += 1
+    return n
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def fit(
+    messages: Records,
+    first: int,
+    next_id: int,
+    now: int,
+    delays: Ints,
+    asks: Ints,
+    units: Ints,
+    max_lots: Ints,
+    taker_ppm: Ints,
+    cash: Ints,
+    cash_reserved: Ints,
+    position: Ints,
+    position_reserved: Ints,
+    spent: Ints,
+    sold: Ints,
+    sent: Ints,
+) -> int:
+    """Cut orders to free means, drop what is left without a lot, stamp the time of arrival, and number new orders that have no id.
+
+    What an account sends at one moment travels together and arrives in the order in which it was sent.
+
+    What a `MASS_CANCEL` earlier in the same batch sets free may be spent by the orders after it.
+
+    Args:
+        messages: What a population sends, in order; changed in place, the kept ones moved to the front.
+        first: The population's first account.
+        next_id: First of at least `len(messages)` fresh order ids.
+        now: Time of the decision in ns.
+        delays: At least as many latencies in ns as there are messages.
+        asks: Best ask of each instrument in ticks, 0 where there is none.
+        units: Money units of one tick times one lot, by instrument.
+        max_lots: Largest order, by instrument.
+        taker_ppm: Taker fee of each instrument for the population's tier, in millionths.
+        cash: Cash of all accounts, in money units.
+        cash_reserved: What their resting buys hold back.
+        position: Lots held, accounts x instruments.
+        position_reserved: Lots that resting sales hold back.
+        spent: Zeros, one for each account of the population; used as scratch and left as zeros.
+        sold: Zeros, accounts of the population x instruments; used as scratch and left as zeros.
+        sent: Zeros, one for each account of the population; used as scratch and left as zeros.
+
+    Returns:
+        How many messages are kept.
+
+    Raises:
+        ValueError: A message is of an account that is not the population's.
+    """
+    kept = drawn = 0
+    n_instruments = len(units)
+    for i in range(len(messages)):
+        message = messages[i]
+        kind = message.kind
+        owner = message.owner
+        own = owner - first
+        if own < 0 or own >= len(spent):
+            raise ValueError("a population may only send messages of its own accounts")
+        instrument = message.instrument
+        if kind == _MASS_CANCEL:
+            if instrument < 0 or n_instruments == 1:
+                spent[own] = -cash_reserved[owner]
+            for k in range(n_instruments):
+                if instrument < 0 or instrument == k:
+                    sold[own, k] = -position_reserved[owner, k]
+        elif kind == _LIMIT or kind == _MARKET:
+            lots = min(message.quantity, max_lots[instrument])
+            if message.side == 0:
+                price = message.price if kind == _LIMIT else asks[instrument]
+                if price > 0:
+                    free = cash[owner] - cash_reserved[owner] - spent[own]
+                    cost = np.int64(price) * units[instrument]
+                    ppm = taker_ppm[instrument]
+                    lots = min(lots, np.int64(free / (cost * (1.0 + ppm * 1e-6))))
+                    while lots > 0 and lots * cost + np.int64(lots * cost * (ppm * 1e-6)) + 1 > free:
+                        lots -= 1
+                    if lots > 0:
+                        spent[own] += lots * cost + np.int64(lots * cost * (ppm * 1e-6)) + 1
+            else:
+                lots = min(lots, position[owner, instrument] - position_reserved[owner, instrument] - sold[own, instrument])
+                if lots > 0:
+                    sold[own, instrument] += lots
+            if lots <= 0:
+                continue
+            message.quantity = lots
+        if message.order == 0 and (kind == _LIMIT or kind == _MARKET or (_STOP <= kind <= _PEGGED)):
+            message.order = next_id
+            next_id += 1
+        if sent[own] == 0:
+            sent[own] = now + delays[drawn] + 1
+            drawn += 1
+        message.time = sent[own]
+        if kept != i:
+            messages[kept] = message
+        kept += 1
+    for i in range(len(messages)):
+        own = messages[i].owner - first
+        spent[own] = sent[own] = 0
+        for k in range(n_instruments):
+            sold[own, k] = 0
+    return kept

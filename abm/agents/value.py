@@ -1,0 +1,76 @@
+"""Value traders: each has a worth in mind and rests a bid below it and an offer above it. Patient, and with finite means.
+
+Together they are the latent order book: what is bid within a discount x of the fundamental value grows as x to a power above one, so
+that demand grows faster than in proportion to the discount (MECHANICS 13; Donier, Bonart, Mastromatteo and Bouchaud 2015 for the
+power 2, which makes impact grow with the square root of volume).
+"""
+
+import numpy as np
+from pydantic import Field
+
+from abm.agents.base import Numbers, Population, TraderConfig, trader
+from abm.agents.orders import join
+from abm.agents.view import View
+from abm.clock import Seconds
+from abm.exchange.messages import Reason, Records
+from abm.random import Wakeups
+
+_PULSE = 5.0  # seconds between two rounds of looks
+
+
+class ValueConfig(TraderConfig):
+    """Value traders."""
+
+    accounts: int = Field(300, ge=0, le=10_000_000, description="accounts", examples=[300])
+    demand: float = Field(1.5e9, ge=0, description="currency bid within `within` below the value; as much is offered above", examples=[1.5e9])
+    within: float = Field(0.2, gt=0, lt=1, description="fraction of the value", examples=[0.2])
+    power: float = Field(1.5, ge=1, le=5, description="demand within a discount x grows as x to this power", examples=[1.5])
+    reach: float = Field(0.3, gt=0, lt=1, description="largest discount or premium anyone waits for", examples=[0.3])
+    nearest: float = Field(0.001, ge=0, lt=1, description="smallest discount or premium anyone waits for", examples=[0.001])
+    look: Seconds = Field(600.0, gt=0, description="mean time between two looks of an account", examples=["10min"])
+    display: float = Field(0.1, gt=0, le=1, description="fraction of a resting order that is shown", examples=[0.1])
+
+
+@trader("value")
+class ValueTraders(Population):
+    """Resting demand and supply around the fundamental value."""
+
+    config: ValueConfig
+
+    def setup(self) -> None:
+        """Spread the accounts over discounts."""
+        c = self.config
+        self.discount = c.nearest + (c.reach - c.nearest) * self.random("discount").random(self.size)
+        """Each account's distance from the value, as a fraction."""
+        self._wakeups = Wakeups(self.random("look"), self.size, c.look)
+        self._arrived = False
+        self.wake_every(max(_PULSE, self.model.scenario.clock.step))
+
+    def endow(self) -> tuple[Numbers, Numbers]:
+        """Means in proportion to the density of demand at each account's discount."""
+        c = self.config
+        weight = self.discount ** (c.power - 1.0)
+        total = c.demand * (c.reach / c.within) ** c.power
+        cash = total * weight / weight.sum() if self.size else weight
+        return cash, cash / self.model.fundamental(c.instrument)
+
+    def decide(self, view: View) -> Records | None:
+        """Those who look take their orders back and place them anew: all cash below the value, all coins above it."""
+        # At the opening the book is as patient people have left it.
+        who = self._wakeups.due(view.seconds) if self._arrived else np.arange(self.size)
+        self._arrived = True
+        if len(who) == 0:
+            return None
+        book = view[self.config.instrument]
+        discount = self.discount[who]
+        value = self.model.fundamental(self.config.instrument)
+        below, above = value * np.exp(-discount), value * np.exp(discount)
+        fee = book.instrument.fees[min(self.config.tier, len(book.instrument.fees) - 1)].taker
+        terms = {"who": who, "reason": Reason.VALUE, "display": self.config.display}
+        return join(
+            [
+                self.cancel_all(book, who),
+                self.limit_buy(book, below, self.cash[who] / (below * (1.0 + fee)), **terms),
+                self.limit_sell(book, above, self.holdings()[who], **terms),
+            ]
+        )

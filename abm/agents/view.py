@@ -1,0 +1,106 @@
+"""What anyone may see of the market now, in the units people use: prices in currency, returns, volatility."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from abm.clock import seconds
+from abm.exchange.instrument import Instrument
+
+BPS = 1e-4
+"""One basis point."""
+
+
+class Book:
+    """The top of one instrument's book at the start of a step, and the history of its mid price."""
+
+    __slots__ = ("_history", "_step_s", "ask_ticks", "bid_ticks", "index", "instrument", "last_ticks", "mid", "step")
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        index: int,
+        quotes: tuple[int, int, int],
+        history: npt.NDArray[np.float64],
+        step: int,
+        step_s: float,
+    ) -> None:
+        self.instrument = instrument
+        self.index = index
+        self.bid_ticks, self.ask_ticks, self.last_ticks = quotes
+        self._history = history
+        self.step = step
+        self._step_s = step_s
+        self.mid: float = float(history[step])
+        """Mid price in currency; where a side is empty the last trade or, before any, the reference price."""
+
+    @property
+    def bid(self) -> float | None:
+        """Best displayed bid in currency."""
+        return self.bid_ticks * self.instrument.tick if self.bid_ticks else None
+
+    @property
+    def ask(self) -> float | None:
+        """Best displayed ask in currency."""
+        return self.ask_ticks * self.instrument.tick if self.ask_ticks else None
+
+    @property
+    def last(self) -> float | None:
+        """Price of the last trade in currency."""
+        return self.last_ticks * self.instrument.tick if self.last_ticks else None
+
+    @property
+    def spread_bps(self) -> float | None:
+        """Best ask less best bid, in basis points of the mid."""
+        if not (self.bid_ticks and self.ask_ticks):
+            return None
+        return (self.ask_ticks - self.bid_ticks) * self.instrument.tick / self.mid / BPS
+
+    def mid_before(self, ago: str | float) -> float:
+        """The mid price `ago` (such as `"5min"`) before now; the first one where the run is younger than that."""
+        return float(self._history[max(0, self.step - round(seconds(ago) / self._step_s))])
+
+    def return_over(self, window: str | float) -> float:
+        """Return of the mid over the window that ends now."""
+        return self.mid / self.mid_before(window) - 1.0
+
+    def mids(self, window: str | float) -> npt.NDArray[np.float64]:
+        """Mid prices of the window that ends now, one a step, oldest first."""
+        return self._history[max(0, self.step - round(seconds(window) / self._step_s)) : self.step + 1]
+
+
+class View:
+    """What anyone may see at the start of a step: `view["btc-spot"]` is a `Book`."""
+
+    __slots__ = ("_history", "_instruments", "_quotes", "_step_s", "step", "time_ns")
+
+    def __init__(
+        self,
+        instruments: tuple[Instrument, ...],
+        quotes: Any,
+        history: npt.NDArray[np.float64],
+        step: int,
+        step_s: float,
+        time_ns: int,
+    ) -> None:
+        self._instruments = instruments
+        self._quotes = quotes
+        self._history = history
+        self.step = step
+        self._step_s = step_s
+        self.time_ns = time_ns
+        """Nanoseconds since the start of the run."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start of the run."""
+        return self.time_ns / 1e9
+
+    def __getitem__(self, name: str) -> Book:
+        for index, instrument in enumerate(self._instruments):
+            if instrument.name == name:
+                quotes = self._quotes
+                top = (int(quotes.best_bid[index]), int(quotes.best_ask[index]), int(quotes.last[index]))
+                return Book(instrument, index, top, self._history[index], self.step, self._step_s)
+        raise KeyError(f"{name!r} is not traded here; there is {', '.join(i.name for i in self._instruments)}")

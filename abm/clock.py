@@ -1,0 +1,124 @@
+"""UTC and Mesa time (one unit is one step), durations, and trading sessions."""
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from abm.exchange.instrument import NS, Frozen
+
+_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|min|h|d)\s*")
+
+
+def seconds(duration: str | float) -> float:
+    """Seconds in a duration such as `"500ms"`, `"1s"`, `"5min"`, `"2h"`, `"1d"`; a bare number is seconds.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(duration, str):
+        match = _DURATION.fullmatch(duration)
+        if match is None:
+            raise ValueError(f"{duration!r} is not a duration; write a number with ms, s, min, h or d, such as 5min")
+        return float(match[1].replace("_", "")) * _UNITS[match[2]]
+    return float(duration)
+
+
+def _parse(value: Any) -> Any:
+    return seconds(value) if isinstance(value, str) else value
+
+
+Seconds = Annotated[float, BeforeValidator(_parse)]
+"""A duration: written `5min` or as a number of seconds, kept in seconds."""
+
+
+def _utc(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return value
+
+
+Utc = Annotated[datetime, BeforeValidator(_utc)]
+
+
+class Clock(Frozen):
+    """When a run starts and ends, and how long a step is."""
+
+    start: Utc = Field(description="UTC", examples=["2026-02-05T00:00Z"])
+    end: Utc = Field(description="UTC", examples=["2026-02-07T00:00Z"])
+    step: Seconds = Field(1.0, gt=0, le=86400, description="duration of a step", examples=["1s"])
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> "Clock":
+        for name, when in (("start", self.start), ("end", self.end)):
+            if when.tzinfo is None:
+                raise ValueError(f"{name} has no time zone; write {when.isoformat()}Z")
+        if self.end <= self.start:
+            raise ValueError("end must be later than start")
+        steps = (self.end - self.start).total_seconds() / self.step
+        if abs(steps - round(steps)) > 1e-6:
+            raise ValueError("end - start must be a whole number of steps; change step or end")
+        if abs(self.step * NS - round(self.step * NS)) > 1e-3:
+            raise ValueError("step must be a whole number of nanoseconds")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Number of steps from start to end."""
+        return round((self.end - self.start).total_seconds() / self.step)
+
+    @property
+    def step_ns(self) -> int:
+        """Nanoseconds of a step."""
+        return round(self.step * NS)
+
+    def utc(self, time_ns: int) -> datetime:
+        """The moment `time_ns` nanoseconds after the start, to the microsecond."""
+        return self.start + timedelta(microseconds=time_ns // 1000)
+
+    def seconds_at(self, when: datetime) -> float:
+        """Seconds from the start to a moment (negative before it)."""
+        return (when - self.start).total_seconds()
+
+    def units(self, duration: str | float) -> float:
+        """Mesa time units (steps) of a duration."""
+        return seconds(duration) / self.step
+
+
+class Hours(Frozen):
+    """Hours of the day in which something happens, Monday to Friday, in a time zone. Holidays are not known."""
+
+    timezone: str = Field("America/New_York", description="IANA name", examples=["America/New_York"])
+    opens: time = Field(time(9, 30), description="local time", examples=["09:30"])
+    closes: time = Field(time(16, 0), description="local time", examples=["16:00"])
+
+    @model_validator(mode="after")
+    def _known(self) -> "Hours":
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{self.timezone!r} is not a time zone; write an IANA name such as America/New_York") from None
+        if self.closes <= self.opens:
+            raise ValueError("closes must be later than opens")
+        return self
+
+    def on(self, day: date) -> tuple[datetime, datetime]:
+        """Opening and closing of a local day, in UTC."""
+        zone = ZoneInfo(self.timezone)
+        opens, closes = (datetime.combine(day, at, tzinfo=zone).astimezone(UTC) for at in (self.opens, self.closes))
+        return opens, closes
+
+    def between(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+        """All sessions that overlap start to end, in order, in UTC."""
+        zone = ZoneInfo(self.timezone)
+        day, last = start.astimezone(zone).date(), end.astimezone(zone).date()
+        sessions = []
+        while day <= last:
+            opens, closes = self.on(day)
+            if day.weekday() < 5 and opens < end and closes > start:
+                sessions.append((opens, closes))
+            day += timedelta(days=1)
+        return sessions

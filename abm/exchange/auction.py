@@ -1,0 +1,204 @@
+"""Phases of trading and the call auction that leads from one to the next."""
+
+from typing import Any
+
+import numpy as np
+
+from abm.exchange.collars import set_reference
+from abm.exchange.compilation import compiled
+from abm.exchange.entry import IOC, LIMIT, MARKET, re_enter, split, use_up
+from abm.exchange.levels import level_of, next_above, next_below
+from abm.exchange.memory import (
+    ICEBERG,
+    OUT,
+    PEG,
+    QUEUES,
+    REDUCE,
+    WAITING,
+    component,
+    order_at,
+    queue_at,
+    term_at,
+    trade_at,
+)
+from abm.exchange.messages import Phase, Side, What
+from abm.exchange.orders import finish, lift, note, queue_of
+from abm.exchange.settlement import funded, hold, remaining, settle
+
+CONTINUOUS = int(Phase.CONTINUOUS)
+AUCTION = int(Side.AUCTION)
+AUCTION_CANCELLED, UNCROSSED, PHASE_CHANGED = int(What.AUCTION_CANCELLED), int(What.UNCROSSED), int(What.PHASE_CHANGED)
+
+
+@compiled
+def level_lots(e: Any, queue: Any, tick: int) -> int:
+    """All lots at a level, shown or not."""
+    total = np.int64(0)
+    slot = np.int64(level_of(e, queue, tick).head)
+    while slot != 0:
+        order = order_at(e.orders, slot)
+        total += remaining(e, slot, order)
+        slot = np.int64(order.next)
+    return total
+
+
+@compiled
+def uncross_price(e: Any, book: Any, i: int) -> tuple[int, int]:
+    """Price and volume of an auction now; (0, 0) where nothing trades.
+
+    Demand falls and supply rises with the price, in steps at the limits. Between two steps every tick trades the same, so that one
+    candidate a step suffices: its tick nearest to the reference.
+    """
+    bids, asks = queue_at(e.queues, i * QUEUES), queue_at(e.queues, i * QUEUES + 1)
+    top = np.int64(book.n_ticks) - 1
+    lowest, highest = np.int64(asks.best), np.int64(bids.best)
+    if bids.best == bids.none or asks.best == asks.none or lowest > highest:
+        return np.int64(0), np.int64(0)
+    reference = np.int64(book.reference) if book.reference > 0 else np.int64(book.last)
+    if reference == 0:
+        if highest == top and next_below(e, bids, top) == bids.none and lowest == 1 and next_above(e, asks, 1) == asks.none:
+            return np.int64(0), np.int64(0)
+        reference = (lowest + highest) // 2
+    demand = np.int64(0)
+    tick = highest
+    while tick != bids.none and tick >= lowest:
+        demand += level_lots(e, bids, tick)
+        tick = next_below(e, bids, tick)
+    supply = level_lots(e, asks, lowest)
+    best_price, best_volume, best_gap, best_distance = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    start = lowest
+    bid = lowest  # the lowest bid at or above `start`
+    if level_of(e, bids, bid).head == 0:
+        bid = next_above(e, bids, bid)
+    while start <= highest:
+        ask = next_above(e, asks, start)
+        end = min(bid, ask - 1, highest)
+        volume, gap = min(demand, supply), abs(demand - supply)
+        price = min(max(reference, start), end)
+        distance = abs(price - reference)
+        if volume > best_volume or (
+            volume == best_volume and (gap < best_gap or (gap == best_gap and distance < best_distance))
+        ):
+            best_price, best_volume, best_gap, best_distance = price, volume, gap, distance
+        start = end + 1
+        if end == bid:
+            demand -= level_lots(e, bids, bid)
+            bid = next_above(e, bids, bid)
+        if start == ask and start <= highest:
+            supply += level_lots(e, asks, ask)
+    return best_price, best_volume
+
+
+@compiled
+def _cross(e: Any, book: Any, i: int, price: int, volume: int) -> None:
+    bids, asks = queue_at(e.queues, i * QUEUES), queue_at(e.queues, i * QUEUES + 1)
+    while volume > 0:
+        buy_slot = np.int64(level_of(e, bids, np.int64(bids.best)).head)
+        sell_slot = np.int64(level_of(e, asks, np.int64(asks.best)).head)
+        buy, sell = order_at(e.orders, buy_slot), order_at(e.orders, sell_slot)
+        lots = min(volume, min(remaining(e, buy_slot, buy), remaining(e, sell_slot, sell)))
+        row = trade_at(e.trades, e.n_trades)
+        row.time, row.message, row.quantity, row.price = e.time, e.sequence, lots, price
+        row.maker, row.taker, row.maker_owner, row.taker_owner = sell.order, buy.order, sell.owner, buy.owner
+        row.instrument, row.aggressor, row.maker_reason, row.taker_reason = i, AUCTION, sell.reason, buy.reason
+        e.n_trades += 1
+        if e.n_accounts != 0:
+            settle(e, i, np.int64(buy.owner), np.int64(sell.owner), price, lots, False, False)
+        _use_up_whole(e, book, buy_slot, lots)
+        _use_up_whole(e, book, sell_slot, lots)
+        volume -= lots
+
+
+@compiled
+def _use_up_whole(e: Any, book: Any, slot: int, lots: int) -> None:
+    """Take lots off an order of which shown and reserve trade alike; what remains of an iceberg keeps its place."""
+    order = order_at(e.orders, slot)
+    shown = np.int64(order.quantity)
+    left = remaining(e, slot, order) - lots
+    if (order.flags & ICEBERG) == 0 or lots < shown or left == 0:
+        if left == 0:
+            finish(e, slot)
+        else:
+            use_up(e, book, slot, lots)
+        return
+    if funded(e, book):
+        hold(e, book, order, left + lots, left)
+    split(e, slot, left)
+    level_of(e, queue_of(e, slot, order), np.int64(order.price)).quantity += order.quantity - shown
+
+
+@compiled
+def cancel_auction_orders(e: Any, book: Any, i: int) -> None:
+    """End the market and IOC orders that an auction has left."""
+    slot = np.int64(book.list_first)
+    while slot != 0:
+        term, order = term_at(e.terms, slot), order_at(e.orders, slot)
+        following = np.int64(term.list_next)
+        if (order.flags & WAITING) == 0 and (term.kind == MARKET or term.tif == IOC):
+            note(e, AUCTION_CANCELLED, i, order.order, order.owner, remaining(e, slot, order), 0, 0)
+            finish(e, slot)
+        slot = following
+
+
+@compiled
+def sit_out(e: Any, book: Any) -> None:
+    """Take pegs and reduce-only orders out of the book."""
+    book.peg_buy = book.peg_sell = -1
+    slot = np.int64(book.list_first)
+    while slot != 0:
+        flags = order_at(e.orders, slot).flags
+        if (flags & (PEG | REDUCE)) != 0 and (flags & (WAITING | OUT)) == 0:
+            lift(e, book, slot)
+        slot = np.int64(term_at(e.terms, slot).list_next)
+
+
+@compiled
+def come_back(e: Any, book: Any, i: int) -> None:
+    """Enter the reduce-only orders that sat out again; pegs follow by themselves."""
+    slot = np.int64(book.list_first)
+    while slot != 0:
+        order, term = order_at(e.orders, slot), term_at(e.terms, slot)
+        following = np.int64(term.list_next)
+        if (order.flags & REDUCE) != 0 and (order.flags & OUT) != 0 and term.kind == LIMIT:
+            re_enter(
+                e, book, slot, LIMIT, np.int64(order.price), np.int64(order.quantity), np.int64(order.reason), np.int64(term.self_trade)
+            )
+        slot = following
+
+
+@compiled
+def change_phase(e: Any, book: Any, i: int, phase: int) -> None:
+    """Set the phase as it is, without an auction."""
+    book.token += 1
+    if phase != book.phase:
+        note(e, PHASE_CHANGED, i, 0, -1, 0, 0, phase)
+    if book.phase == CONTINUOUS and phase != CONTINUOUS:
+        sit_out(e, book)
+    book.phase = phase
+
+
+@component
+def uncross(e: Any, book: Any, i: int, phase: int) -> int:
+    """Hold the auction, then set the phase and let the orders that sat out come back. Answers the volume."""
+    price, volume = uncross_price(e, book, i)
+    if volume > 0:
+        _cross(e, book, i, price, volume)
+        book.last = price
+        book.new_last = 1
+        set_reference(e, book, price)
+    cancel_auction_orders(e, book, i)
+    note(e, UNCROSSED, i, 0, -1, volume, price, 0)
+    change_phase(e, book, i, phase)
+    if phase == CONTINUOUS:
+        come_back(e, book, i)
+    return volume
+
+
+@component
+def set_phase(e: Any, book: Any, i: int, phase: int) -> int:
+    """Set the phase as the operator, a timer or a rule wants it. Answers 0."""
+    if phase == CONTINUOUS and book.phase != CONTINUOUS:
+        uncross(e, book, i, phase)
+    else:
+        change_phase(e, book, i, phase)
+    return 0

@@ -1,0 +1,255 @@
+"""The exchange: books of any number of instruments, one compiled pass over the messages of all of them in time order."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from abm.exchange import checkpoint
+from abm.exchange.instrument import Instrument
+from abm.exchange.matching import match
+from abm.exchange.memory import Memory
+from abm.exchange.messages import EVENT, MESSAGE, OUTCOME, TRADE, Records, Side
+from abm.exchange.reading import (
+    LEVEL_ROW,
+    RESTING_ORDER,
+    VIEW,
+    Cost,
+    Depth,
+    QueuePosition,
+    View,
+    frozen,
+    read_cost,
+    read_levels,
+    read_lots_within,
+    read_order,
+    read_owner,
+    read_position,
+    read_queue,
+    read_view,
+)
+
+
+class Report(NamedTuple):
+    """What a tape led to: every trade, one outcome for each message, and what happened besides."""
+
+    trades: Records
+    outcomes: Records
+    events: Records
+
+
+class Accounts:
+    """The accounts of an exchange as live arrays; what is written here is what the pass sees.
+
+    `cash` and `cash_reserved` (accounts,) in money units, `position` and `position_reserved` (accounts, instruments) in lots.
+    """
+
+    def __init__(self, memory: Memory, instruments: int) -> None:
+        self._memory = memory
+        self._instruments = instruments
+
+    def _holdings(self, field: str) -> npt.NDArray[np.int64]:
+        column = self._memory.tables["holdings"][field].reshape(-1, self._instruments)
+        return column[: int(self._memory.engine["n_accounts"][0])]
+
+    def _of_accounts(self, field: str) -> npt.NDArray[Any]:
+        return self._memory.tables["accounts"][field][: int(self._memory.engine["n_accounts"][0])]
+
+    @property
+    def cash(self) -> npt.NDArray[np.int64]:
+        """Cash of each account, in money units."""
+        return self._of_accounts("cash")
+
+    @property
+    def cash_reserved(self) -> npt.NDArray[np.int64]:
+        """Cash that resting buys would need, in money units."""
+        return self._of_accounts("reserved")
+
+    @property
+    def position(self) -> npt.NDArray[np.int64]:
+        """Lots of each account in each instrument."""
+        return self._holdings("position")
+
+    @property
+    def position_reserved(self) -> npt.NDArray[np.int64]:
+        """Lots that resting sales would need."""
+        return self._holdings("reserved")
+
+    @property
+    def tier(self) -> npt.NDArray[np.uint8]:
+        """Fee tier of each account. Change it only while the account has no resting order: reservations are reckoned by tier."""
+        return self._of_accounts("tier")
+
+    @property
+    def fees(self) -> int:
+        """What the venue has earned in fees, in money units."""
+        return int(self._memory.engine["fee_income"][0])
+
+
+class Exchange:
+    """Price-time (or pro-rata) books with one ledger of accounts behind them.
+
+    Args:
+        instruments: what is traded; the place in the sequence is an instrument's number in messages.
+        accounts: owners are `0 .. accounts - 1` and their positions are kept; 0 for owners that are only labels.
+        ledger: keep cash too, and check the buying power of orders in instruments of kind spot. All must then have one currency.
+
+    Raises:
+        ValueError: no instruments, two of one name, several currencies with a ledger, or a rule that names an unknown instrument.
+    """
+
+    def __init__(self, instruments: Sequence[Instrument], *, accounts: int = 0, ledger: bool = False) -> None:
+        self.instruments = tuple(instruments)
+        self._numbers = {instrument.name: i for i, instrument in enumerate(self.instruments)}
+        if not self.instruments or len(self._numbers) < len(self.instruments):
+            raise ValueError("an exchange needs at least one instrument, and no two of one name")
+        if ledger and (accounts < 1 or len({instrument.currency for instrument in self.instruments}) > 1):
+            raise ValueError("a ledger needs at least one account, and one currency for all instruments")
+        self._memory = Memory(self.instruments, accounts, ledger)
+        self._next_id = 1
+        self._sequence = 0
+        self.accounts = Accounts(self._memory, len(self.instruments))
+
+    def index(self, name: str) -> int:
+        """Number of an instrument.
+
+        Raises:
+            KeyError: no instrument has the name.
+        """
+        if name not in self._numbers:
+            raise KeyError(f"no instrument {name!r}; there are {', '.join(self._numbers)}")
+        return self._numbers[name]
+
+    def take_ids(self, count: int) -> int:
+        """Reserve `count` order ids that follow one another, and return the first."""
+        first = self._next_id
+        self._next_id += count
+        return first
+
+    @property
+    def time(self) -> int:
+        """Time of the latest message, in ns; the least int64 before the first."""
+        return int(self._memory.engine["time"][0])
+
+    @property
+    def messages(self) -> int:
+        """Number of messages processed since the exchange began."""
+        return self._sequence
+
+    def match(self, tape: Records) -> Report:
+        """Process a tape of `MESSAGE` records, sorted by time.
+
+        Returns:
+            The trades and events in the order in which they happened, and one outcome for each message.
+
+        Raises:
+            ValueError: the tape goes back in time.
+        """
+        tape = np.ascontiguousarray(tape, MESSAGE)
+        outcomes = np.empty(len(tape), OUTCOME)
+        if len(tape) == 0:
+            return Report(np.empty(0, TRADE), outcomes, np.empty(0, EVENT))
+        memory, done, last = self._memory, 0, len(tape)
+        highest = memory.prepare(tape, self.time)
+        self._next_id = max(self._next_id, highest + 1)
+        parts = []
+        while done < last or memory.engine["unsettled"][0]:
+            memory.make_room()
+            done = match(memory.engine, tape.ctypes.data, last, outcomes.ctypes.data, done, self._sequence)
+            parts.append((memory.drain("trades"), memory.drain("events")))
+        memory.engine["time"] = tape["time"][-1]
+        self._sequence += last
+        trades, events = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+        return Report(trades, outcomes, events)
+
+    def view(self) -> View:
+        """What anyone may see now."""
+        rows = np.empty(len(self.instruments), VIEW)
+        read_view(self._memory.engine, rows)
+        return View(**{field: frozen(rows, field) for field in View._fields})
+
+    def depth(self, instrument: int, levels: int) -> Depth:
+        """The best `levels` displayed levels of each side; costs what it returns."""
+        sides = []
+        for side, furthest in ((Side.BUY, 0), (Side.SELL, self.instruments[instrument].n_ticks)):
+            rows = np.empty(levels, LEVEL_ROW)
+            count = read_levels(self._memory.engine, instrument, side, rows, furthest)
+            sides += [frozen(rows[:count], field) for field in ("price", "quantity", "orders")]
+        return Depth(*sides)
+
+    def depth_within(self, instrument: int, bps: float) -> tuple[int, int]:
+        """Lots displayed on the bid and the ask side within `bps` basis points of the mid; (0, 0) where a side is empty."""
+        view = self.view()
+        bid, ask = int(view.best_bid[instrument]), int(view.best_ask[instrument])
+        if not (bid and ask):
+            return 0, 0
+        mid = (bid + ask) / 2
+        low, high = int(np.ceil(mid * (1 - bps / 1e4))), int(np.floor(mid * (1 + bps / 1e4)))
+        engine = self._memory.engine
+        return read_lots_within(engine, instrument, Side.BUY, low), read_lots_within(engine, instrument, Side.SELL, high)
+
+    def cost_to_trade(self, instrument: int, side: Side, notional: float) -> Cost:
+        """What it would cost to buy or sell `notional` (in currency) at once, without doing it."""
+        traded = self.instruments[instrument]
+        wanted = notional / (traded.tick * traded.lot)
+        lots, paid, worst = read_cost(self._memory.engine, instrument, int(side), float(wanted))
+        view = self.view()
+        bid, ask = int(view.best_bid[instrument]), int(view.best_ask[instrument])
+        average = paid / lots if lots else float("nan")
+        mid = (bid + ask) / 2 if bid and ask else float("nan")
+        slippage = (average / mid - 1) * 1e4 * (1 if side == Side.BUY else -1)
+        return Cost(lots, average, worst, slippage, paid >= wanted)
+
+    def order(self, order_id: int) -> Records | None:
+        """A live order as a `RESTING_ORDER` record, or None."""
+        rows = np.empty(1, RESTING_ORDER)
+        return rows[0] if read_order(self._memory.engine, order_id, rows) else None
+
+    def queue(self, instrument: int, side: Side, price: int) -> Records:
+        """The orders of a level as `RESTING_ORDER` records, in priority order."""
+        return self._rows(read_queue, instrument, int(side), price)
+
+    def orders_of(self, owner: int) -> Records:
+        """The live orders of an owner as `RESTING_ORDER` records, oldest first."""
+        return self._rows(read_owner, owner)
+
+    def open_orders(self, owner: int) -> npt.NDArray[np.int32]:
+        """Ids of the live orders of an owner, oldest first."""
+        return np.ascontiguousarray(self.orders_of(owner)["order"])
+
+    def _rows(self, read: Any, *where: int) -> Records:
+        rows: Records = np.empty(64, RESTING_ORDER)
+        count = read(self._memory.engine, *where, rows)
+        if count > len(rows):
+            rows = np.empty(count, RESTING_ORDER)
+            read(self._memory.engine, *where, rows)
+        return rows[:count]
+
+    def queue_position(self, order_id: int) -> QueuePosition | None:
+        """How many orders and lots stand before a resting order; None where it does not rest."""
+        ahead, lots = read_position(self._memory.engine, order_id)
+        return QueuePosition(ahead, lots) if ahead >= 0 else None
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole state to one file, from which `load` continues bit for bit."""
+        state = {"next_id": self._next_id, "sequence": self._sequence}
+        checkpoint.write(Path(path), self.instruments, state, self._memory)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Exchange":
+        """The exchange that `save` wrote.
+
+        Raises:
+            CheckpointError: the file is of another version, truncated, or was edited.
+        """
+        instruments, state, memory = checkpoint.read(Path(path))
+        exchange = cls.__new__(cls)
+        exchange.instruments = instruments
+        exchange._numbers = {instrument.name: i for i, instrument in enumerate(instruments)}
+        exchange._memory = memory
+        exchange._next_id, exchange._sequence = state["next_id"], state["sequence"]
+        exchange.accounts = Accounts(memory, len(instruments))
+        return exchange
+

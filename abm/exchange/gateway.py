@@ -1,0 +1,130 @@
+"""The way in: what traders send is checked, delayed by each one's latency, and put in order of arrival."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from abm.exchange.exchange import Exchange
+from abm.exchange.instrument import Frozen
+from abm.exchange.messages import MESSAGE, Kind, Records, Reject
+
+NS_PER_MS = 1_000_000
+
+BuyingPower = Callable[[Records], npt.NDArray[np.bool_]]
+"""A check before arrival: which of these orders their owners can pay for. Cash in the ledger is checked by the exchange itself."""
+
+
+class Latency(Frozen):
+    """Time from a trader's decision to the exchange, drawn for each message: `base` plus a random part of mean `spread`."""
+
+    base: float = Field(0.0, ge=0, description="milliseconds", examples=[1.0])
+    spread: float = Field(0.0, ge=0, description="milliseconds", examples=[0.5])
+    shape: Literal["exponential", "lognormal", "uniform"] = Field("exponential", description="distribution of the random part")
+
+    def draw(self, rng: np.random.Generator, size: int) -> npt.NDArray[np.int64]:
+        """Latencies of `size` messages, in ns."""
+        if self.spread == 0:
+            return np.full(size, round(self.base * NS_PER_MS), np.int64)
+        if self.shape == "exponential":
+            part = rng.exponential(self.spread, size)
+        elif self.shape == "uniform":
+            part = rng.uniform(0, 2 * self.spread, size)
+        else:  # lognormal with sigma 1: the mean is exp(1/2) times the median
+            part = self.spread * rng.lognormal(-0.5, 1.0, size)
+        return np.round((self.base + part) * NS_PER_MS).astype(np.int64)
+
+
+class Limits(Frozen):
+    """Checks that a venue makes before an order reaches the book."""
+
+    messages_per_second: Annotated[int, Field(ge=1)] | None = Field(None, description="of one owner, over a second of arrival", examples=[100])
+
+
+class Batch:
+    """What one trader sends at one moment: messages, the latency stream that delays them, and its owner's latency."""
+
+    __slots__ = ("latency", "messages", "rng")
+
+    def __init__(self, messages: Records, latency: Latency | None = None, rng: np.random.Generator | None = None) -> None:
+        if latency is not None and rng is None:
+            raise ValueError("a batch with a latency needs the random stream of its trader; pass rng")
+        self.messages = messages
+        self.latency = latency
+        self.rng = rng
+
+
+class Gateway:
+    """Arranges what traders send into a tape.
+
+    Every trader draws its latency from its own stream, so that one more trader changes nobody else's arrival.
+
+    Args:
+        exchange: where the tape goes; gives each new order its id.
+        limits: what is refused at the door.
+        buying_power: an additional check of means, asked once a tape.
+    """
+
+    def __init__(self, exchange: Exchange, limits: Limits | None = None, buying_power: BuyingPower | None = None) -> None:
+        self._exchange = exchange
+        self._limits = limits or Limits()
+        self._buying_power = buying_power
+        self._window: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = (np.empty(0, np.int64), np.empty(0, np.int64))
+
+    def arrange(self, batches: Sequence[Batch], end: int) -> Records:
+        """The tape of everything sent, in order of arrival (ties: in the order given), and a clock message at `end`.
+
+        Messages carry the time they were sent in `time` and leave with that of their arrival, at the earliest now and at the latest `end`.
+        What is refused here stays on the tape as a `REFUSED` message with its reason.
+        """
+        parts = [batch.messages for batch in batches if len(batch.messages)]
+        clock = np.zeros(1, MESSAGE)
+        clock["kind"], clock["time"], clock["owner"], clock["instrument"] = Kind.CLOCK, end, -1, -1
+        for batch in batches:
+            if batch.latency is not None and batch.rng is not None and len(batch.messages):
+                batch.messages["time"] += batch.latency.draw(batch.rng, len(batch.messages))
+        tape: Records = np.concatenate([*parts, clock])
+        np.clip(tape["time"], self._exchange.time, end, out=tape["time"])
+        order = np.argsort(tape["time"][:-1], kind="stable")
+        tape[:-1] = tape[order]
+        self._refuse(tape[:-1])
+        return tape
+
+    def _refuse(self, tape: Records) -> None:
+        if self._buying_power is not None:
+            refuse(tape, ~self._buying_power(tape), Reject.INSUFFICIENT_FUNDS)
+        if self._limits.messages_per_second is not None:
+            refuse(tape, self._too_many(tape, self._limits.messages_per_second), Reject.RATE_LIMIT)
+
+    def _too_many(self, tape: Records, most: int) -> npt.NDArray[np.bool_]:
+        """Messages that are more than `most` of their owner within a second, refused ones counted too."""
+        past_owner, past_time = self._window
+        owner = np.concatenate([past_owner, tape["owner"].astype(np.int64)])
+        time = np.concatenate([past_time, tape["time"]])
+        by_owner = np.lexsort((np.arange(len(time)), owner))
+        owners, times = owner[by_owner], time[by_owner]
+        earlier = np.arange(len(times)) - most
+        late = np.zeros(len(times), np.bool_)
+        some = earlier >= 0
+        back = earlier[some]
+        late[some] = (owners[back] == owners[some]) & (times[some] - times[back] < 1_000_000_000) & (owners[some] >= 0)
+        refused = np.zeros(len(times), np.bool_)
+        refused[by_owner] = late
+        recent = time > time[-1] - 1_000_000_000 if len(time) else np.zeros(0, np.bool_)
+        self._window = (owner[recent], time[recent])
+        return refused[len(past_owner) :]
+
+
+def refuse(tape: Records, which: npt.NDArray[np.bool_], reason: Reject) -> None:
+    """Turn messages into refusals that keep their place on the tape."""
+    tape["tif"][which] = reason
+    tape["kind"][which] = Kind.REFUSED
+
+
+def on_grid(prices: npt.NDArray[np.float64], step: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Prices (or quantities) in whole steps, and which of them lie on the grid but for the float's last digits."""
+    steps = np.round(prices / step)
+    return steps.astype(np.int64), np.abs(prices / step - steps) < 1e-6
+

@@ -1,0 +1,604 @@
+"""The pass: every message of a tape, one after the other, with the timers that fall due between them."""
+
+from typing import Any
+
+import numpy as np
+
+from abm.exchange.auction import set_phase, uncross
+from abm.exchange.collars import set_reference
+from abm.exchange.compilation import compiled, inlined, kernel
+from abm.exchange.entry import (
+    CALL,
+    CANCELLED,
+    FILLED,
+    FOK,
+    GTC,
+    IOC,
+    LIMIT,
+    MARKET,
+    enter_order,
+    re_enter,
+    reducible,
+    take,
+    write_terms,
+)
+from abm.exchange.following import (
+    BY_MARK,
+    CLOSED_PHASE,
+    HALTED_PHASE,
+    NONE,
+    POST_ONLY,
+    POST_SLIDE,
+    STOP_LIMIT,
+    TRAILING,
+    follow,
+    peg_reference,
+    put_peg,
+    refusal,
+    room,
+    slide,
+    wait,
+)
+from abm.exchange.levels import append, detach_plain
+from abm.exchange.memory import (
+    DONE,
+    EXPIRE,
+    OUT,
+    PEG,
+    QUEUES,
+    REDUCE,
+    REOPEN_CALL,
+    REOPEN_CONTINUOUS,
+    SELL,
+    TERMS,
+    WAITING,
+    book_at,
+    component,
+    id_at,
+    message_at,
+    order_at,
+    outcome_at,
+    own_at,
+    owner_at,
+    queue_at,
+    term_at,
+    timer_at,
+)
+from abm.exchange.messages import Flag, Kind, Phase, Reject, Status, TimeInForce, What
+from abm.exchange.orders import (
+    ACTIVATION,
+    DEPENDENTS,
+    drop_timer,
+    end_slot,
+    enlist,
+    finish,
+    lift,
+    new_slot,
+    note,
+    set_expiry,
+    set_timer,
+    shrink,
+)
+from abm.exchange.settlement import funded, held, holding_of, remaining
+
+CANCEL, REDUCE_KIND, REPLACE, MASS_CANCEL = int(Kind.CANCEL), int(Kind.REDUCE), int(Kind.REPLACE), int(Kind.MASS_CANCEL)
+STOP, PEGGED, PHASE, UNCROSS = int(Kind.STOP), int(Kind.PEGGED), int(Kind.PHASE), int(Kind.UNCROSS)
+MARK, REFERENCE, CLOCK, REFUSED = int(Kind.MARK), int(Kind.REFERENCE), int(Kind.CLOCK), int(Kind.REFUSED)
+DAY, GTD = int(TimeInForce.DAY), int(TimeInForce.GTD)
+REDUCE_FLAG, HIDDEN_FLAG = int(Flag.REDUCE_ONLY), int(Flag.HIDDEN)
+ALL_FLAGS = POST_ONLY | POST_SLIDE | REDUCE_FLAG | HIDDEN_FLAG | BY_MARK
+CONTINUOUS, N_PHASES = int(Phase.CONTINUOUS), len(Phase)
+REJECTED, RESTING, PENDING = int(Status.REJECTED), int(Status.RESTING), int(Status.PENDING)
+STATUS_DONE = int(Status.DONE)
+EXPIRED_EVENT, MASS_CANCELLED = int(What.EXPIRED), int(What.MASS_CANCELLED)
+UNKNOWN_KIND, UNKNOWN_INSTRUMENT = int(Reject.UNKNOWN_KIND), int(Reject.UNKNOWN_INSTRUMENT)
+UNKNOWN_OWNER, UNKNOWN_ORDER, ORDER_DONE = int(Reject.UNKNOWN_OWNER), int(Reject.UNKNOWN_ORDER), int(Reject.ORDER_DONE)
+NOT_OWNER, DUPLICATE_ID, EXPIRED = int(Reject.NOT_OWNER), int(Reject.DUPLICATE_ID), int(Reject.EXPIRED)
+BAD_SIDE, BAD_QUANTITY, BAD_PRICE = int(Reject.BAD_SIDE), int(Reject.BAD_QUANTITY), int(Reject.BAD_PRICE)
+BAD_TRIGGER, BAD_TIF = int(Reject.BAD_TRIGGER), int(Reject.BAD_TIME_IN_FORCE)
+BAD_COMBINATION, NOT_REPLACEABLE = int(Reject.BAD_COMBINATION), int(Reject.NOT_REPLACEABLE)
+HALTED, CLOSED, WRONG_PHASE = int(Reject.HALTED), int(Reject.CLOSED), int(Reject.WRONG_PHASE)
+REDUCE_ONLY = int(Reject.REDUCE_ONLY)
+
+
+@compiled
+def malformed(book: Any, message: Any) -> int:
+    """Check 4: the reason to refuse an order, or NONE."""
+    kind, tif, flags, price, trigger = message.kind, message.tif, message.flags, message.price, message.trigger
+    if message.side > 1:
+        return BAD_SIDE
+    if message.quantity < 1 or message.quantity > book.max_lots:
+        return BAD_QUANTITY
+    in_range = 1 <= price < book.n_ticks
+    if ((kind == LIMIT or kind == STOP_LIMIT) and not in_range) or (kind == PEGGED and price != 0 and not in_range):
+        return BAD_PRICE
+    if ((kind == STOP or kind == STOP_LIMIT) and not 1 <= trigger < book.n_ticks) or (kind == TRAILING and trigger < 1):
+        return BAD_TRIGGER
+    if kind == PEGGED and trigger < 0:
+        return BAD_TRIGGER
+    if tif > GTD or (kind == MARKET and tif != IOC and tif != GTC):
+        return BAD_TIF
+    if (kind == PEGGED and (tif == IOC or tif == FOK)) or ((kind == STOP or kind == TRAILING) and tif == FOK):
+        return BAD_TIF
+    if tif == GTD and message.expiry <= message.time:
+        return EXPIRED
+    return _bad_combination(message, kind, tif, flags)
+
+
+@compiled
+def _bad_combination(message: Any, kind: int, tif: int, flags: int) -> int:
+    limit_like = kind == LIMIT or kind == STOP_LIMIT
+    post = flags & (POST_ONLY | POST_SLIDE)
+    iceberg = 0 < message.display < message.quantity
+    if (
+        (flags & ~np.int64(ALL_FLAGS)) != 0
+        or message.self_trade > 4
+        or message.display < 0
+        or (post != 0 and (kind != LIMIT or tif == IOC or tif == FOK or post == (POST_ONLY | POST_SLIDE)))
+        or ((flags & HIDDEN_FLAG) != 0 and (not limit_like or message.display > 0))
+        or (message.display > 0 and not limit_like)
+        or ((flags & REDUCE_FLAG) != 0 and (kind == PEGGED or (flags & HIDDEN_FLAG) != 0 or message.display > 0))
+        or (iceberg and message.quantity // message.display > 1000000)
+    ):
+        return BAD_COMBINATION
+    return NONE
+
+
+@compiled
+def barred(book: Any, kind: int, tif: int, flags: int) -> int:
+    """Check 6: the reason why the phase refuses an order, or NONE."""
+    if book.phase == HALTED_PHASE:
+        return HALTED
+    if book.phase == CLOSED_PHASE:
+        return CLOSED
+    if (kind == LIMIT or kind == MARKET) and (tif == FOK or (flags & (POST_ONLY | POST_SLIDE | REDUCE_FLAG)) != 0):
+        return WRONG_PHASE
+    return NONE
+
+
+@compiled
+def through(book: Any, side: int, trigger: int, by_mark: bool) -> bool:
+    """Whether a stop's reference has reached its trigger."""
+    reference = book.mark if by_mark else book.last
+    return reference > 0 and (reference >= trigger if side == 0 else reference <= trigger)
+
+
+@compiled
+def may_reduce(e: Any, i: int, owner: int, side: int) -> int:
+    """Lots that a reduce-only order of this side may have."""
+    if owner < 0 or e.n_accounts == 0:
+        return np.int64(0)
+    position = np.int64(holding_of(e, owner, i).position)
+    return position if side == 1 else -position
+
+
+@compiled
+def accept_waiting(e: Any, book: Any, i: int, message: Any, lots: int) -> int:
+    """Take in an order that waits outside the book: a stop, a trailing stop, a peg. Answers its status."""
+    kind, side = np.int64(message.kind), np.int64(message.side)
+    slot = new_slot(e, np.int64(message.order), np.int64(message.owner))
+    order = order_at(e.orders, slot)
+    order.order, order.owner, order.instrument, order.reason = message.order, message.owner, i, message.reason
+    order.flags, order.quantity = side | OUT, lots
+    display = np.int64(message.display) if message.display < lots else np.int64(0)
+    limit = np.int64(message.price) if kind == STOP_LIMIT or kind == PEGGED else np.int64(0)
+    write_terms(
+        e,
+        slot,
+        kind,
+        lots,
+        display,
+        np.int64(message.tif),
+        np.int64(message.expiry),
+        np.int64(message.flags),
+        np.int64(message.self_trade),
+        limit,
+        np.int64(message.trigger),
+    )
+    set_expiry(e, book, slot)
+    if kind == PEGGED:
+        order.flags = order.flags | PEG
+        enlist(e, book, slot, DEPENDENTS)
+        if book.phase == CONTINUOUS:
+            put_peg(e, book, i, slot, side, peg_reference(e, i, side))
+    elif kind == TRAILING:
+        enlist(e, book, slot, DEPENDENTS)
+        reference = np.int64(book.mark if message.flags & BY_MARK else book.last)
+        if reference > 0:
+            term_at(e.terms, slot).extreme = reference
+            wait(e, book, slot, reference + message.trigger if side == 0 else reference - message.trigger)
+    else:
+        wait(e, book, slot, np.int64(message.trigger))
+    return RESTING if kind == PEGGED and (order.flags & OUT) == 0 else PENDING
+
+
+@compiled
+def accept_order(e: Any, book: Any, i: int, message: Any) -> int:
+    """An order that is well formed and new: checks 6 to 11, then it enters or waits. Answers why not, or NONE."""
+    kind, side, flags = np.int64(message.kind), np.int64(message.side), np.int64(message.flags)
+    tif, owner, self_trade = np.int64(message.tif), np.int64(message.owner), np.int64(message.self_trade)
+    lots, price = np.int64(message.quantity), np.int64(message.price)
+    if book.phase != CONTINUOUS:
+        refused = barred(book, kind, tif, flags)
+        if refused != NONE:
+            return refused
+    if flags & REDUCE_FLAG:
+        lots = min(lots, may_reduce(e, i, owner, side))
+        if lots <= 0:
+            return REDUCE_ONLY
+    if kind == STOP or kind == STOP_LIMIT:
+        if not through(book, side, message.trigger, (flags & BY_MARK) != 0):
+            e.status = accept_waiting(e, book, i, message, lots)
+            return NONE
+        kind = LIMIT if kind == STOP_LIMIT else MARKET
+        if book.phase == CALL:
+            refused = barred(book, kind, tif, flags)
+            if refused != NONE:
+                return refused
+    elif kind == TRAILING or kind == PEGGED:
+        e.status = accept_waiting(e, book, i, message, lots)
+        return NONE
+    if kind == MARKET:
+        tif, price = np.int64(IOC), np.int64(0)
+    refused = refusal(e, book, i, kind, side, price, lots, owner, flags, tif, self_trade, 0)
+    if refused != NONE:
+        return refused
+    if flags & POST_SLIDE:
+        price = slide(queue_at(e.queues, i * QUEUES + 1 - side), side, price)
+    display = np.int64(message.display) if message.display < lots else np.int64(0)
+    enter_order(
+        e,
+        book,
+        i,
+        np.int64(0),
+        kind,
+        side,
+        price,
+        lots,
+        display,
+        np.int64(message.order),
+        owner,
+        np.int64(message.reason),
+        flags,
+        tif,
+        np.int64(message.expiry),
+        self_trade,
+    )
+    return NONE
+
+
+@compiled
+def replace(e: Any, message: Any, slot: int) -> int:
+    """Give an order a new price and size. Answers why not, or NONE."""
+    order = order_at(e.orders, slot)
+    i = np.int64(order.instrument)
+    book = book_at(e.books, i)
+    side, lots, price = np.int64(order.flags & SELL), np.int64(message.quantity), np.int64(message.price)
+    before = remaining(e, slot, order)
+    if lots < 1 or lots > book.max_lots:
+        return BAD_QUANTITY
+    flags, tif, own_price = np.int64(0), np.int64(GTC), np.int64(order.price)
+    if order.flags & TERMS:
+        term = term_at(e.terms, slot)
+        flags, tif = np.int64(term.flags), np.int64(term.tif)
+        if (order.flags & (PEG | WAITING)) != 0 or term.kind == TRAILING or term.list == ACTIVATION:
+            if price != term.limit or lots > before:
+                return NOT_REPLACEABLE
+            own_price = price
+    if price == own_price and lots <= before:
+        if lots < before:
+            shrink(e, slot, before - lots)
+        e.status = STATUS_DONE
+        return NONE
+    if not 1 <= price < book.n_ticks:
+        return BAD_PRICE
+    if book.phase != CONTINUOUS:
+        refused = barred(book, LIMIT, tif, flags)
+        if refused != NONE:
+            return refused
+    if order.flags & REDUCE:
+        lots = min(lots, reducible(e, order))
+        if lots <= 0:
+            return REDUCE_ONLY
+    released = np.int64(0)
+    if funded(e, book) and (order.flags & OUT) == 0:
+        released = held(e, book, order, before)
+    refused = refusal(e, book, i, LIMIT, side, price, lots, np.int64(order.owner), flags, tif, np.int64(message.self_trade), released)
+    if refused != NONE:
+        return refused
+    if flags & POST_SLIDE:
+        price = slide(queue_at(e.queues, i * QUEUES + 1 - side), side, price)
+    lift(e, book, slot)
+    if order.flags & TERMS:
+        term_at(e.terms, slot).kind = LIMIT
+    re_enter(e, book, slot, LIMIT, price, lots, np.int64(order.reason), np.int64(message.self_trade))
+    return NONE
+
+
+@compiled
+def unsettle(e: Any, i: int) -> None:
+    """Have what follows an entry into this book looked after."""
+    book = book_at(e.books, i)
+    if book.attention != 0 or book.active_first != 0:
+        book.unsettled = 1
+        e.unsettled = i + 1 if e.unsettled == 0 or e.unsettled == i + 1 else -1
+
+
+@component
+def change_order(e: Any, message: Any) -> int:
+    """Cancel, reduce or replace. Answers why not, or NONE."""
+    if message.order < 1 or message.order >= e.n_ids:
+        return UNKNOWN_ORDER
+    slot = np.int64(id_at(e.ids, message.order).slot)
+    if slot <= 0:
+        return UNKNOWN_ORDER if slot == 0 else ORDER_DONE
+    order = order_at(e.orders, slot)
+    if order.owner != message.owner:
+        return NOT_OWNER
+    i = np.int64(order.instrument)
+    e.status, e.filled, e.reject = STATUS_DONE, 0, 0
+    refused = NONE
+    if message.kind == CANCEL:
+        finish(e, slot)
+    elif message.kind == REDUCE_KIND:
+        left = remaining(e, slot, order) - message.quantity
+        if message.quantity < 1 or left < 0:
+            return BAD_QUANTITY
+        if left == 0:
+            finish(e, slot)
+        else:
+            shrink(e, slot, np.int64(message.quantity))
+    else:
+        refused = replace(e, message, slot)
+    unsettle(e, i)
+    return refused
+
+
+@component
+def settle_down(e: Any) -> int:
+    """Let everything happen that has been set off in any book; 0 where Python must make room first."""
+    if e.unsettled > 0:
+        i = e.unsettled - 1
+        book = book_at(e.books, i)
+        if not follow(e, book, i):
+            return 0
+        book.unsettled = 0
+    else:
+        for i in range(e.n_instruments):
+            book = book_at(e.books, i)
+            if book.unsettled:
+                if not follow(e, book, i):
+                    return 0
+                book.unsettled = 0
+    e.unsettled = 0
+    return 1
+
+
+@compiled
+def mass_cancel(e: Any, message: Any) -> int:
+    """End the orders of an owner. Answers why not, or NONE."""
+    if message.owner < 0 or message.owner >= e.n_owners:
+        return UNKNOWN_OWNER
+    slot = np.int64(owner_at(e.owners, message.owner).first)
+    while slot != 0:
+        following = np.int64(own_at(e.own, slot).next)
+        order = order_at(e.orders, slot)
+        i = np.int64(order.instrument)
+        if message.instrument < 0 or message.instrument == i:
+            note(e, MASS_CANCELLED, i, order.order, order.owner, remaining(e, slot, order), 0, 0)
+            finish(e, slot)
+            unsettle(e, i)
+        slot = following
+    return NONE
+
+
+@compiled
+def operate(e: Any, message: Any) -> int:
+    """A message of the operator of the exchange. Answers why not, or NONE."""
+    if message.kind == CLOCK:
+        return NONE
+    i = np.int64(message.instrument)
+    book = book_at(e.books, i)
+    if message.kind == PHASE or message.kind == UNCROSS:
+        if message.side >= N_PHASES:
+            return BAD_SIDE
+        if message.kind == PHASE:
+            if message.expiry > 0:
+                book.day_end = message.expiry
+            set_phase(e, book, i, np.int64(message.side))
+        else:
+            uncross(e, book, i, np.int64(message.side))
+        book.unsettled = 1
+        e.unsettled = i + 1 if e.unsettled == 0 or e.unsettled == i + 1 else -1
+        return NONE
+    if message.price < 1 or message.price >= book.n_ticks:
+        return BAD_PRICE
+    if message.kind == MARK:
+        book.new_mark = 1 if message.price != book.mark else book.new_mark
+        book.mark = message.price
+    else:
+        set_reference(e, book, np.int64(message.price))
+    unsettle(e, i)
+    return NONE
+
+
+@component
+def other_message(e: Any, message: Any) -> int:
+    """Everything but an order. Answers why not, or NONE."""
+    e.status, e.filled, e.reject = STATUS_DONE, 0, 0
+    kind = message.kind
+    if kind == REFUSED:
+        return np.int64(message.tif)
+    if e.n_accounts > 0 and message.owner >= e.n_accounts:
+        return UNKNOWN_OWNER
+    if kind == MASS_CANCEL:
+        if message.instrument >= e.n_instruments:
+            return UNKNOWN_INSTRUMENT
+        return mass_cancel(e, message)
+    if CANCEL <= kind <= REPLACE:
+        return change_order(e, message)
+    if kind != CLOCK and (message.instrument < 0 or message.instrument >= e.n_instruments):
+        return UNKNOWN_INSTRUMENT
+    return operate(e, message)
+
+
+@component
+def fire_timers(e: Any, until: int) -> int:
+    """Let the timers up to a time fire, each at its own; 0 where Python must make room first."""
+    while e.next_timer <= until:
+        if not room(e):
+            return 0
+        row = timer_at(e.timers, 1)
+        time, kind, argument, token, call = row.time, row.kind, np.int64(row.argument), row.token, row.call
+        drop_timer(e)
+        e.time = time
+        if kind == EXPIRE:
+            slot = np.int64(id_at(e.ids, argument).slot)
+            if slot > 0:
+                order = order_at(e.orders, slot)
+                i = np.int64(order.instrument)
+                note(e, EXPIRED_EVENT, i, order.order, order.owner, remaining(e, slot, order), 0, 0)
+                finish(e, slot)
+                unsettle(e, i)
+        else:
+            book = book_at(e.books, argument)
+            if book.token == token:
+                if kind == REOPEN_CALL:
+                    set_phase(e, book, argument, CALL)
+                    set_timer(e, time + call, REOPEN_CONTINUOUS, argument, np.int64(book.token), 0)
+                else:
+                    set_phase(e, book, argument, CONTINUOUS)
+                book.unsettled = 1
+                e.unsettled = argument + 1 if e.unsettled == 0 else -1
+        if e.unsettled != 0 and not settle_down(e):
+            return 0
+    return 1
+
+
+@inlined
+def quick_cancel(e: Any, message: Any) -> bool:
+    """Cancel an order that rests and is nothing but a limit order, in a book where nothing can follow. False where it is not so."""
+    if not 0 < message.order < e.n_ids:
+        return False
+    slot = np.int64(id_at(e.ids, message.order).slot)
+    if slot <= 0:
+        return False
+    order = order_at(e.orders, slot)
+    if order.owner != message.owner or order.flags > SELL or e.ledger != 0:
+        return False
+    i = np.int64(order.instrument)
+    if book_at(e.books, i).attention != 0:
+        return False
+    detach_plain(e, queue_at(e.queues, i * QUEUES + order.flags), order)
+    end_slot(e, slot, order)
+    return True
+
+
+@inlined
+def quick_order(e: Any, message: Any, outcome: Any, sequence: int) -> bool:
+    """A plain limit or market order in a book where nothing can follow. False where it is not so, or there may be no room."""
+    i, price, lots = np.int64(message.instrument), np.int64(message.price), np.int64(message.quantity)
+    if not 0 <= i < e.n_instruments:
+        return False
+    book, side = book_at(e.books, i), np.int64(message.side)
+    if (message.flags | message.tif) != 0 or message.display != 0 or book.attention != 0 or book.phase != CONTINUOUS or e.ledger != 0:
+        return False
+    if message.kind == MARKET:
+        price = np.int64(book.n_ticks) - 1 if side == 0 else np.int64(1)
+    if side > 1 or not 1 <= price < book.n_ticks or not 1 <= lots <= book.max_lots or message.self_trade > 4 or message.order < 1:
+        return False
+    row, owner = id_at(e.ids, message.order), np.int64(message.owner)
+    if row.slot != 0 or owner < -1 or (e.n_accounts > 0 and owner >= e.n_accounts) or e.next_page >= e.page_room:
+        return False
+    beyond = (price - queue_at(e.queues, i * QUEUES + 1 - side).best) * (1 - 2 * side)  # without a branch: sides come at random
+    outcome.status, outcome.reject = RESTING, 0
+    left = lots
+    if beyond >= 0 or message.kind == MARKET:
+        if not room(e):
+            return False
+        e.time, e.sequence, e.reject = message.time, sequence, 0
+        left = take(
+            e, book, i, side, price, lots, np.int64(message.order), owner, np.int64(message.reason), np.int64(message.self_trade), False
+        )
+        if left == 0 or message.kind == MARKET or e.reject != 0:
+            row.slot = DONE
+            outcome.filled, outcome.status, outcome.reject = lots - left, FILLED if left == 0 else CANCELLED, e.reject
+            return True
+    outcome.filled = lots - left
+    slot = new_slot(e, np.int64(message.order), owner)
+    order = order_at(e.orders, slot)
+    order.quantity, order.order, order.price, order.owner = left, message.order, price, owner
+    order.instrument, order.flags, order.reason = i, side, message.reason
+    append(e, queue_at(e.queues, i * QUEUES + side), slot, order, price)
+    return True
+
+
+@component
+def new_order(e: Any, message: Any) -> int:
+    """Any order: all checks, then it enters or waits. Answers why not, or NONE."""
+    i, owner = np.int64(message.instrument), np.int64(message.owner)
+    if i < 0 or i >= e.n_instruments:
+        return UNKNOWN_INSTRUMENT
+    book = book_at(e.books, i)
+    if owner < -1 or (e.n_accounts > 0 and owner >= e.n_accounts) or (owner < 0 and funded(e, book)):
+        return UNKNOWN_OWNER
+    refused = malformed(book, message)
+    if refused != NONE:
+        return refused
+    if message.order < 1:
+        return UNKNOWN_ORDER
+    row = id_at(e.ids, message.order)
+    if row.slot != 0:
+        return DUPLICATE_ID
+    row.slot = DONE
+    e.filled, e.reject = 0, 0
+    refused = accept_order(e, book, i, message)
+    unsettle(e, i)
+    return refused
+
+
+@component
+def process(e: Any, message: Any, outcome: Any) -> int:
+    """Any message, and what it sets off; 0 where Python must make room before that can go on."""
+    e.time = message.time
+    kind = message.kind
+    if kind == CANCEL or REDUCE_KIND <= kind <= MASS_CANCEL or PHASE <= kind <= REFUSED:
+        refused = other_message(e, message)
+    elif kind > REFUSED:
+        refused = UNKNOWN_KIND
+    else:
+        refused = new_order(e, message)
+    if refused == NONE:
+        outcome.filled, outcome.status, outcome.reject = e.filled, e.status, e.reject
+    else:
+        outcome.filled, outcome.status, outcome.reject = 0, REJECTED, refused
+    return settle_down(e) if e.unsettled != 0 else 1
+
+
+@kernel
+def match(engine: Any, messages: int, count: int, outcomes: int, start: int, sequence: int) -> int:
+    """Process messages `start` to `count` of the tape at address `messages`; returns how many are done.
+
+    `sequence` is the number of messages the exchange had processed before the tape. The pass stops short of `count` where a table
+    might run out of room; call again after `Memory.make_room`.
+    """
+    e = engine[0]
+    if e.unsettled != 0 and not settle_down(e):
+        return start
+    for m in range(start, count):
+        message, outcome = message_at(messages, m), outcome_at(outcomes, m)
+        if e.next_timer > message.time:
+            if message.kind <= MARKET:
+                if quick_order(e, message, outcome, sequence + m):
+                    continue
+            elif message.kind == CANCEL and quick_cancel(e, message):
+                outcome.filled, outcome.status, outcome.reject = 0, STATUS_DONE, 0
+                continue
+        e.sequence = sequence + m
+        if e.next_timer <= message.time and not fire_timers(e, message.time):
+            return m
+        if not room(e):
+            return m
+        if not process(e, message, outcome):
+            return m + 1
+    return count

@@ -1,0 +1,280 @@
+"""The life of an order inside the exchange: it gets a slot, rests, waits, leaves. Its id outlives it."""
+
+from typing import Any
+
+import numpy as np
+
+from abm.exchange.compilation import compiled, inlined
+from abm.exchange.levels import append, detach, level_of
+from abm.exchange.memory import (
+    DONE,
+    EXPIRE,
+    HIDDEN,
+    ICEBERG,
+    NEVER,
+    OUT,
+    PEG,
+    QUEUES,
+    SELL,
+    TERMS,
+    WAITING,
+    book_at,
+    event_at,
+    id_at,
+    order_at,
+    own_at,
+    owner_at,
+    queue_at,
+    term_at,
+    timer_at,
+)
+from abm.exchange.messages import Flag, Kind, TimeInForce
+from abm.exchange.settlement import funded, hold, remaining
+
+GTD, DAY = int(TimeInForce.GTD), int(TimeInForce.DAY)
+TRAILING = int(Kind.TRAILING_STOP)
+BY_MARK = int(Flag.BY_MARK)
+DEPENDENTS, ACTIVATION = 1, 2
+
+
+@compiled
+def note(e: Any, what: int, instrument: int, order: int, owner: int, quantity: int, price: int, detail: int) -> None:
+    """Write an event."""
+    row = event_at(e.events, e.n_events)
+    row.time, row.message = e.time, e.sequence
+    row.quantity, row.order, row.owner, row.price = quantity, order, owner, price
+    row.instrument, row.what, row.detail = instrument, what, detail
+    e.n_events += 1
+
+
+@compiled
+def set_timer(e: Any, time: int, kind: int, argument: int, token: int, call: int) -> None:
+    """Have something happen at `time`: the timers are a binary heap by time, then by creation."""
+    e.n_timers += 1
+    e.timer_sequence += 1
+    place = e.n_timers
+    while place > 1 and time < timer_at(e.timers, place >> 1).time:
+        child, parent = timer_at(e.timers, place), timer_at(e.timers, place >> 1)
+        child.time, child.sequence, child.argument = parent.time, parent.sequence, parent.argument
+        child.token, child.call, child.kind = parent.token, parent.call, parent.kind
+        place >>= 1
+    row = timer_at(e.timers, place)
+    row.time, row.sequence, row.kind, row.argument, row.token, row.call = time, e.timer_sequence, kind, argument, token, call
+    e.next_timer = timer_at(e.timers, 1).time
+
+
+@compiled
+def _sooner(a: Any, b: Any) -> bool:
+    return a.time < b.time or (a.time == b.time and a.sequence < b.sequence)
+
+
+@compiled
+def drop_timer(e: Any) -> None:
+    """Take the first timer off the heap."""
+    last = timer_at(e.timers, e.n_timers)
+    size = e.n_timers - 1
+    place = 1
+    while True:
+        child = place << 1
+        if child > size:
+            break
+        if child < size and _sooner(timer_at(e.timers, child + 1), timer_at(e.timers, child)):
+            child += 1
+        below = timer_at(e.timers, child)
+        if not _sooner(below, last):
+            break
+        row = timer_at(e.timers, place)
+        row.time, row.sequence, row.argument = below.time, below.sequence, below.argument
+        row.token, row.call, row.kind = below.token, below.call, below.kind
+        place = child
+    row = timer_at(e.timers, place)
+    row.time, row.sequence, row.argument = last.time, last.sequence, last.argument
+    row.token, row.call, row.kind = last.token, last.call, last.kind
+    e.n_timers = size
+    e.next_timer = timer_at(e.timers, 1).time if size > 0 else NEVER
+
+
+@inlined
+def queue_of(e: Any, slot: int, order: Any) -> Any:
+    """The queue in which the order rests, or waits for its trigger."""
+    q = np.int64(order.flags & SELL)
+    if order.flags & WAITING:
+        q += 2
+        if term_at(e.terms, slot).flags & BY_MARK:
+            q += 2
+    return queue_at(e.queues, np.int64(order.instrument) * QUEUES + q)
+
+
+@inlined
+def new_slot(e: Any, order_id: int, owner: int) -> int:
+    """Take a slot for an order, and put it last in its owner's list."""
+    slot = e.free
+    if slot != 0:
+        e.free = np.int64(order_at(e.orders, slot).next)
+    else:
+        slot = e.fresh
+        e.fresh += 1
+    id_at(e.ids, order_id).slot = slot
+    e.potential += 1
+    if owner >= 0:
+        mine, row = own_at(e.own, slot), owner_at(e.owners, owner)
+        mine.prev, mine.next = row.last, 0
+        if row.last != 0:
+            own_at(e.own, row.last).next = slot
+        else:
+            row.first = slot
+        row.last = slot
+    return np.int64(slot)
+
+
+@inlined
+def end_slot(e: Any, slot: int, order: Any) -> None:
+    """Give the slot of an order that is over back. It must be out of its level and lists."""
+    id_at(e.ids, order.order).slot = DONE
+    if order.owner >= 0:
+        mine, row = own_at(e.own, slot), owner_at(e.owners, order.owner)
+        if mine.prev != 0:
+            own_at(e.own, mine.prev).next = mine.next
+        else:
+            row.first = mine.next
+        if mine.next != 0:
+            own_at(e.own, mine.next).prev = mine.prev
+        else:
+            row.last = mine.prev
+    order.next = e.free
+    e.free = slot
+    e.potential -= 1
+
+
+@compiled
+def enlist(e: Any, book: Any, slot: int, which: int) -> None:
+    """Put an order last in a list of its book: dependents (1) or activation (2)."""
+    term = term_at(e.terms, slot)
+    e.moving += 1
+    term.list = which
+    term.list_next = 0
+    last = book.list_last if which == DEPENDENTS else book.active_last
+    term.list_prev = last
+    if last != 0:
+        term_at(e.terms, last).list_next = slot
+    elif which == DEPENDENTS:
+        book.list_first = slot
+    else:
+        book.active_first = slot
+    if which == DEPENDENTS:
+        book.list_last = slot
+        book.attention += 1
+        if term.kind == TRAILING:
+            book.trailing += 1
+        if order_at(e.orders, slot).flags & PEG:
+            book.pegs += 1
+    else:
+        book.active_last = slot
+
+
+@compiled
+def delist(e: Any, book: Any, slot: int) -> None:
+    """Take an order out of the list it is in."""
+    term = term_at(e.terms, slot)
+    if term.list_prev != 0:
+        term_at(e.terms, term.list_prev).list_next = term.list_next
+    elif term.list == DEPENDENTS:
+        book.list_first = term.list_next
+    else:
+        book.active_first = term.list_next
+    if term.list_next != 0:
+        term_at(e.terms, term.list_next).list_prev = term.list_prev
+    elif term.list == DEPENDENTS:
+        book.list_last = term.list_prev
+    else:
+        book.active_last = term.list_prev
+    e.moving -= 1
+    if term.list == DEPENDENTS:
+        book.attention -= 1
+        if term.kind == TRAILING:
+            book.trailing -= 1
+        if order_at(e.orders, slot).flags & PEG:
+            book.pegs -= 1
+    term.list = 0
+
+
+@compiled
+def place(e: Any, book: Any, slot: int) -> None:
+    """Let an order that is out of the book rest at its price, with its means reserved."""
+    order = order_at(e.orders, slot)
+    order.flags = order.flags & ~OUT
+    append(e, queue_of(e, slot, order), slot, order, np.int64(order.price))
+    if funded(e, book) and (order.flags & WAITING) == 0:
+        hold(e, book, order, 0, remaining(e, slot, order))
+
+
+@compiled
+def lift(e: Any, book: Any, slot: int) -> None:
+    """Take an order out of its level, with its reservation, but keep it alive."""
+    order = order_at(e.orders, slot)
+    if order.flags & OUT:
+        return
+    if funded(e, book) and (order.flags & WAITING) == 0:
+        hold(e, book, order, remaining(e, slot, order), 0)
+    detach(e, queue_of(e, slot, order), slot, order)
+    order.flags = order.flags | OUT
+
+
+@compiled
+def forget_terms(e: Any, book: Any, slot: int, order: Any) -> None:
+    """Undo what the special properties of an order count towards."""
+    term = term_at(e.terms, slot)
+    if term.list != 0:
+        delist(e, book, slot)
+    if order.flags & ICEBERG:
+        e.potential -= term.parts
+    if order.flags & WAITING:
+        book.attention -= 1
+        e.moving -= 1
+        e.potential -= 1
+
+
+@compiled
+def finish(e: Any, slot: int) -> None:
+    """End an order wherever it is: in its level, waiting, or out."""
+    order = order_at(e.orders, slot)
+    if order.flags == (order.flags & SELL) and e.ledger == 0:
+        detach(e, queue_of(e, slot, order), slot, order)
+        end_slot(e, slot, order)
+        return
+    book = book_at(e.books, order.instrument)
+    lift(e, book, slot)
+    if order.flags & TERMS:
+        forget_terms(e, book, slot, order)
+    end_slot(e, slot, order)
+
+
+@compiled
+def shrink(e: Any, slot: int, lots: int) -> None:
+    """Take `lots` away from an order, of its reserve first; it keeps its place. It must have more than that."""
+    order = order_at(e.orders, slot)
+    book = book_at(e.books, order.instrument)
+    before = remaining(e, slot, order)
+    shown = lots
+    if order.flags & ICEBERG:
+        term = term_at(e.terms, slot)
+        hidden = min(lots, term.reserve)
+        term.reserve -= hidden
+        shown -= hidden
+    out = (order.flags & OUT) != 0
+    if shown > 0:
+        order.quantity -= shown
+        if not out:
+            if (order.flags & HIDDEN) == 0:
+                level_of(e, queue_of(e, slot, order), np.int64(order.price)).quantity -= shown
+    if funded(e, book) and not out and (order.flags & WAITING) == 0:
+        hold(e, book, order, before, before - lots)
+
+
+@compiled
+def set_expiry(e: Any, book: Any, slot: int) -> None:
+    """Start the clock of a DAY or GTD order."""
+    order, term = order_at(e.orders, slot), term_at(e.terms, slot)
+    time = term.expiry if term.tif == GTD else book.day_end
+    if (term.tif == GTD or term.tif == DAY) and time < NEVER:
+        set_timer(e, time, EXPIRE, np.int64(order.order), 0, 0)

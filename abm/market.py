@@ -1,0 +1,223 @@
+"""The market: a Mesa model that wires traders, gateway, exchange, ledger and recorder together, and the step that drives them."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import mesa  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+from mesa.time import Schedule  # type: ignore[import-untyped]
+
+from abm.agents import kinds
+from abm.agents.view import View
+from abm.clearing.ledger import Ledger
+from abm.clock import seconds
+from abm.exchange.exchange import Exchange
+from abm.exchange.gateway import Batch, Gateway
+from abm.exchange.instrument import PPM
+from abm.record import Recorder, Result
+from abm.scenario import Scenario, load
+from abm.world.fundamental import Fundamental, fundamental_path
+
+if TYPE_CHECKING:
+    from abm.agents.base import Numbers, Population
+
+Progress = Callable[[int, int], None]
+
+
+class Market(mesa.Model):  # type: ignore[misc]
+    """One run. Time is Mesa's: one unit is one step of the scenario's clock.
+
+    Step k (counted from 0) covers the time from k to k + 1 steps after the start: traders see the market as it is at its beginning, and
+    what they send arrives during it. Scheduled events at time k come before step k.
+    """
+
+    def __init__(self, scenario: Scenario | str) -> None:
+        """Set up a run.
+
+        Args:
+            scenario: A scenario, or the name of one.
+        """
+        self._described = load(scenario) if isinstance(scenario, str) else scenario
+        super().__init__(rng=self._described.seed)
+        described = self._described
+        instruments = tuple(described.instruments.values())
+        self._rows = sum(config.accounts for config in described.traders.values()) + described.spare_accounts
+        self._next_row = 0
+        self.populations: list[Population] = []
+        self.exchange = Exchange(instruments, accounts=self._rows, ledger=True)
+        self.gateway = Gateway(self.exchange)
+        self.ledger = Ledger(self.exchange)
+        self.units = np.array([instrument.unit for instrument in instruments], np.int64)
+        self.max_lots = np.array([instrument.max_order_lots for instrument in instruments], np.int64)
+        tiers = max(len(instrument.fees) for instrument in instruments)
+        self.taker_ppm = np.array(
+            [[round(i.fees[min(t, len(i.fees) - 1)].taker * PPM) for t in range(tiers)] for i in instruments], np.int64
+        )
+        """Taker fee by instrument and tier, in millionths."""
+        self._fundamentals = {
+            name: fundamental_path(
+                described.fundamentals.get(name, Fundamental(volatility=0.0)),
+                instrument.reference_price or 0.0,
+                described.clock,
+                described.seed,
+                name,
+            )
+            for name, instrument in described.instruments.items()
+        }
+        self._steps_done = 0
+        self._view: View | None = None
+        self.recorder = Recorder(self)
+        self.datacollector = mesa.DataCollector(model_reporters=self.recorder.reporters())
+        self.schedule_recurring(self._sample, Schedule(interval=described.clock.units(described.recording.interval), start=0.0))
+        for name, config in described.traders.items():
+            kinds()[config.kind](self, name, config)
+
+    # ------------------------------------------------------------------ the step
+
+    def step(self) -> None:
+        """Let everyone who is awake look and decide, match what they send, and write down what happened."""
+        view = self.view()
+        orders = [population.orders(view) for population in self.populations if population.awake or population.every_step]
+        batches = [Batch(sent) for sent in orders if sent is not None]
+        tape = self.gateway.arrange(batches, self.time_ns + self.scenario.clock.step_ns)
+        report = self.exchange.match(tape)
+        self._steps_done += 1
+        self._view = None
+        self.recorder.observe(report)
+
+    # ------------------------------------------------------------------ time
+
+    @property
+    def time_ns(self) -> int:
+        """Nanoseconds since the start of the run."""
+        return self._steps_done * self.scenario.clock.step_ns
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start of the run."""
+        return self.time_ns / 1e9
+
+    @property
+    def steps_done(self) -> int:
+        """Steps that are over."""
+        return self._steps_done
+
+    def run_for(self, duration: float | str) -> None:
+        """Run on for a duration such as `"2h"`, or for a number of Mesa time units (steps).
+
+        Raises:
+            ValueError: That is beyond the end of the scenario.
+        """
+        units = self.scenario.clock.units(duration) if isinstance(duration, str) else float(duration)
+        left = self.scenario.clock.steps - self.time
+        if units > left + 1e-9:
+            raise ValueError(f"{self.scenario.name} ends in {left:g} steps; choose a later clock.end to run for {units:g}")
+        super().run_for(units)
+
+    # ------------------------------------------------------------------ what can be seen
+
+    def view(self) -> View:
+        """What anyone may see now."""
+        if self._view is None:
+            quotes = self.exchange.view()
+            self._asks = np.asarray(quotes.best_ask, np.int64)
+            self.recorder.quote(self._steps_done, quotes)
+            self._view = View(
+                self.exchange.instruments,
+                quotes,
+                self.recorder.mids,
+                self._steps_done,
+                self.scenario.clock.step,
+                self.time_ns,
+            )
+        return self._view
+
+    def fundamental(self, instrument: str) -> float:
+        """What an instrument is worth by the news so far, in currency. Only traders who follow the news may ask."""
+        return float(self._fundamentals[instrument][self._steps_done])
+
+    def asks(self) -> npt.NDArray[np.int64]:
+        """Best ask of each instrument in ticks, 0 where there is none."""
+        self.view()
+        return self._asks
+
+    @property
+    def scenario(self) -> Scenario:
+        """The description of this run."""
+        return self._described
+
+    @scenario.setter
+    def scenario(self, value: Any) -> None:
+        # Mesa describes each run by a scenario object of its own and sets it when the model is made; agents read ours.
+        mesa.Model.scenario.fset(self, value)
+
+    # ------------------------------------------------------------------ who joins
+
+    def unused_name(self, wanted: str) -> str:
+        """The name wanted, or with a number behind it where it is taken."""
+        taken = {population.name for population in self.populations}
+        return next(name for name in (wanted, *(f"{wanted}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
+
+    def admit(self, population: "Population") -> int:
+        """Give a population its accounts; the first of them.
+
+        Raises:
+            ValueError: Not so many accounts are left.
+        """
+        free = self._rows - self._next_row
+        if population.size > free:
+            raise ValueError(f"{population.name}: {population.size} accounts wanted, {free} left; raise spare_accounts")
+        first = self._next_row
+        self._next_row += population.size
+        self.populations.append(population)
+        return first
+
+    def open_account(self, population: "Population", cash: "Numbers", coins: "Numbers") -> None:
+        """Credit what a population starts with, and set its fee tier."""
+        if population.size:
+            self.exchange.accounts.tier[population.rows] = population.config.tier
+            self.ledger.credit(population.rows, "opening", cash=cash, coins=coins, instrument=population.config.instrument)
+            self.recorder.opened(population)
+
+    def owner_of(self, row: int) -> str:
+        """Name of the trader that an account belongs to."""
+        for population in self.populations:
+            if population.first <= row < population.first + population.size:
+                return population.name
+        return ""
+
+    # ------------------------------------------------------------------ what came of it
+
+    def _sample(self) -> None:
+        self.view()
+        self.recorder.sample()
+        self.datacollector.collect(self)
+
+    def result(self) -> Result:
+        """Everything that was recorded so far, with the audit of the ledger."""
+        self.view()
+        return self.recorder.result()
+
+
+def run(scenario: Scenario | str, progress: Progress | None = None) -> Result:
+    """Run a scenario from start to end.
+
+    Args:
+        scenario: A scenario, or the name of one.
+        progress: Called now and then with the steps done and the steps in all.
+
+    Returns:
+        What happened. `result.audit.passed` says whether cash and coins were conserved.
+    """
+    market = Market(scenario)
+    total = market.scenario.clock.steps
+    stride = max(1, min(total // 200, round(seconds("10min") / market.scenario.clock.step)))
+    for done in count(0, stride):
+        if done >= total:
+            break
+        market.run_for(min(stride, total - done))
+        if progress is not None:
+            progress(min(done + stride, total), total)
+    return market.result()

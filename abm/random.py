@@ -1,0 +1,65 @@
+"""Named, independent random streams.
+
+A stream is a hash of (seed, trader's name, purpose). A trader that joins or leaves therefore changes nobody else's draws, and two
+scenarios can be compared under common random numbers.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def stream(seed: int, name: str, purpose: str) -> np.random.Generator:
+    """The random stream of one purpose of one trader.
+
+    Args:
+        seed: Seed of the run.
+        name: Name of the trader (its key in the scenario), or of another part of the market.
+        purpose: What the numbers decide, such as `"side"`.
+
+    Returns:
+        A PCG64 generator that starts at the same place for the same three arguments.
+    """
+    digest = hashlib.sha256("\0".join((str(seed), name, purpose)).encode()).digest()
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest, "little"))))
+
+
+class Block:
+    """Draws taken a few at a time from a stream that is drawn in large blocks, since small draws cost a call each.
+
+    What is taken does not depend on how many are taken at once.
+    """
+
+    def __init__(self, draw: Callable[[int], npt.NDArray[Any]], size: int = 8192) -> None:
+        """Draw from a function of the number of draws, such as `lambda n: rng.exponential(2.0, n)`."""
+        self._draw = draw
+        self._size = size
+        self._drawn = draw(size)
+        self._at = 0
+
+    def take(self, n: int) -> npt.NDArray[Any]:
+        """The next n draws; not to be written to."""
+        while self._at + n > len(self._drawn):
+            self._drawn = np.concatenate((self._drawn[self._at :], self._draw(self._size)))
+            self._at = 0
+        self._at += n
+        return self._drawn[self._at - n : self._at]
+
+
+class Wakeups:
+    """Times at which each of many accounts looks at the market: a Poisson process for each."""
+
+    def __init__(self, rng: np.random.Generator, accounts: int, mean: float) -> None:
+        """Let each account look every `mean` seconds on average, from 0 on."""
+        self._rng = rng
+        self._mean = mean
+        self._next = rng.exponential(mean, accounts)
+
+    def due(self, now: float) -> npt.NDArray[np.int64]:
+        """Accounts whose time has come at `now` (seconds); each is given its next."""
+        who = np.flatnonzero(self._next <= now)
+        self._next[who] = now + self._rng.exponential(self._mean, len(who))
+        return who

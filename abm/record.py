@@ -1,0 +1,441 @@
+"""What happened in a run: the recorder that watches it, the tables in memory, and the folder they are kept in.
+
+A folder is written beside its place under another name and renamed at the end, its manifest last: a folder that carries a manifest is
+whole.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from abm.agents.orders import join
+from abm.clearing.ledger import Audit
+from abm.exchange.instrument import MONEY_UNITS
+from abm.exchange.messages import EVENT, OUTCOME, TRADE, Reason, Records, Reject, Side
+
+if TYPE_CHECKING:
+    from abm.agents.base import Population
+    from abm.market import Market
+
+FORMAT = 1
+"""Version of the layout of a run folder."""
+
+_REASONS = [reason.name.lower() for reason in Reason]
+_SIDES = [side.name.lower() for side in Side]
+_TABLES = ("bars", "flows", "accounts", "trades")
+
+
+class LogHash:
+    """Hash of an event log, the same however the log is cut into pieces: one SHA-256 for each field, and one over those."""
+
+    def __init__(self) -> None:
+        self._fields = {
+            (kind, name): hashlib.sha256()
+            for kind, dtype in (("trade", TRADE), ("outcome", OUTCOME), ("event", EVENT))
+            for name in dtype.names or ()
+        }
+
+    def update(self, kind: str, records: Records) -> None:
+        """Add records of a kind: `"trade"`, `"outcome"` or `"event"`."""
+        for name in records.dtype.names or ():
+            self._fields[kind, name].update(np.ascontiguousarray(records[name]).data)
+
+    def hexdigest(self) -> str:
+        """The hash so far."""
+        return hashlib.sha256(b"".join(part.digest() for part in self._fields.values())).hexdigest()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left behind, as tables in the units people use (times UTC, prices in currency, quantities in coins or shares)."""
+
+    summary: dict[str, Any]
+    """Numbers about the whole run, `event_log_hash` among them."""
+    audit: Audit
+    """Whether cash and coins were conserved."""
+    scenario: dict[str, Any]
+    """The scenario that was run, as plain values."""
+    bars: pd.DataFrame
+    """One row for each interval and instrument: open, high, low, close, volume, trades, and mid, spread and depth at its end."""
+    flows: pd.DataFrame
+    """Volume by interval, instrument and reason, once as taker and once as maker."""
+    accounts: pd.DataFrame
+    """One row for each account: whose it is, what it started with, what it ended with."""
+    _trades: Callable[[], pd.DataFrame] = field(repr=False)
+
+    @property
+    def trades(self) -> pd.DataFrame:
+        """One row for each trade; made, or read, when it is asked for."""
+        return self._trades()
+
+    def write(self, folder: Path) -> None:
+        """Write the tables, the summary and the scenario into a folder that exists. `save` does this and more."""
+        for name in _TABLES:
+            getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
+        write_json(folder / "summary.json", self.summary | {"audit": self.audit.to_dict()})
+        write_json(folder / "scenario.json", self.scenario)
+
+    def save(self, folder: str | Path, manifest: Mapping[str, Any] | None = None) -> None:
+        """Write everything into a new folder, which appears only when it is whole.
+
+        Args:
+            folder: Where; must not exist, or be empty.
+            manifest: Further lines for `manifest.json`.
+
+        Raises:
+            OSError: The folder is there already, or cannot be written.
+        """
+        with whole_folder(Path(folder)) as place:
+            self.write(place)
+            write_json(place / "manifest.json", self.manifest() | dict(manifest or {}))
+
+    def manifest(self) -> dict[str, Any]:
+        """What identifies this run: scenario, its hash, seed, event-log hash."""
+        keys = ("scenario", "scenario_hash", "seed", "event_log_hash")
+        return {"format": FORMAT, **{key: self.summary[key] for key in keys}, "audit_passed": self.audit.passed}
+
+
+def read_result(folder: str | Path) -> Result:
+    """Read a run folder.
+
+    Raises:
+        FileNotFoundError: There is no whole run folder there.
+        ValueError: It was written in another format.
+    """
+    place = Path(folder)
+    if not (place / "manifest.json").is_file():
+        raise FileNotFoundError(f"{place}: not a run folder, or not a whole one (no manifest.json)")
+    manifest = json.loads((place / "manifest.json").read_text("utf-8"))
+    if manifest.get("format") != FORMAT:
+        raise ValueError(f"{place}: format {manifest.get('format')} cannot be read, only {FORMAT}; run the scenario again")
+    summary = json.loads((place / "summary.json").read_text("utf-8"))
+    audit = summary.pop("audit")
+    keys = ("cash_entered", "cash_held", "fees", "lots_entered", "lots_held")
+    return Result(
+        summary=summary,
+        audit=Audit(**{key: audit[key] for key in keys}, faults=tuple(audit["faults"])),
+        scenario=json.loads((place / "scenario.json").read_text("utf-8")),
+        bars=pd.read_parquet(place / "bars.parquet"),
+        flows=pd.read_parquet(place / "flows.parquet"),
+        accounts=pd.read_parquet(place / "accounts.parquet"),
+        _trades=lambda: pd.read_parquet(place / "trades.parquet"),
+    )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON, readable by people."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder that appears under its name only if the block ends well; until then it is a hidden sibling.
+
+    Raises:
+        FileExistsError: Something is there already.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder}: is there already; choose another place or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    place = folder.parent / f".{folder.name}.{os.getpid()}.partial"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    try:
+        yield place
+        place.replace(folder)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+
+
+class Recorder:
+    """Watches a market: history of quotes, bars, flows, trades, and the hash of the event log. It changes nothing."""
+
+    def __init__(self, market: "Market") -> None:
+        """Watch a market that is being set up."""
+        scenario = market.scenario
+        self._market = market
+        self._instruments = market.exchange.instruments
+        n, steps = len(self._instruments), scenario.clock.steps
+        self.mids: npt.NDArray[np.float64] = np.zeros((n, steps + 1))
+        """Mid price of each instrument before each step, in currency."""
+        self._start = np.datetime64(scenario.clock.start.replace(tzinfo=None), "ns")
+        self._pending: dict[str, list[Records]] = {"trade": [], "outcome": [], "event": []}
+        self._hash = LogHash()
+        self._rejects = np.zeros(256, np.int64)
+        self._messages = self._events = self._n_trades = 0
+        self._trades: list[Records] = []
+        self._bars: list[tuple[Any, ...]] = []
+        self._flows: list[tuple[Any, ...]] = []
+        self._last = np.array([instrument.ticks(instrument.reference_price or 0) for instrument in self._instruments], np.int64)
+        self._bar_start_ns = 0
+        self._openings: list[tuple[Population, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+
+    # ------------------------------------------------------------------ while it runs
+
+    def quote(self, step: int, quotes: Any) -> None:
+        """Note the mid prices before a step; where a side is empty the last trade or, before any, the reference stands in."""
+        for k, instrument in enumerate(self._instruments):
+            bid, ask = int(quotes.best_bid[k]), int(quotes.best_ask[k])
+            if bid and ask:
+                ticks = (bid + ask) / 2.0
+            else:
+                ticks = float(quotes.last[k] or quotes.reference[k])
+            self.mids[k, step] = ticks * instrument.tick
+
+    def opened(self, population: "Population") -> None:
+        """Note what a population starts with."""
+        accounts = self._market.exchange.accounts
+        self._openings.append((population, accounts.cash[population.rows].copy(), accounts.position[population.rows].copy()))
+
+    def observe(self, report: Any) -> None:
+        """Take in what one step brought."""
+        pending = self._pending
+        if len(report.trades):
+            pending["trade"].append(report.trades)
+        if len(report.outcomes):
+            pending["outcome"].append(report.outcomes)
+        if len(report.events):
+            pending["event"].append(report.events)
+
+    def sample(self) -> None:
+        """Close the bar that ends now."""
+        now_ns = self._market.time_ns
+        if now_ns == self._bar_start_ns:
+            return
+        trades = self._flush()
+        quotes = self._market.exchange.view()
+        for k, instrument in enumerate(self._instruments):
+            mine = trades[trades["instrument"] == k]
+            prices, lots = mine["price"], mine["quantity"]
+            ticks = [self._last[k]] * 4
+            if len(mine):
+                ticks = [prices[0], prices.max(), prices.min(), prices[-1]]
+                self._last[k] = prices[-1]
+            mid = float(self.mids[k, self._market.steps_done])
+            bid, ask = int(quotes.best_bid[k]), int(quotes.best_ask[k])
+            depth = self._market.exchange.depth_within(k, self._market.scenario.recording.depth_bps)
+            self._bars.append(
+                (
+                    self._bar_start_ns,
+                    instrument.name,
+                    *(float(tick) * instrument.tick for tick in ticks),
+                    int(lots.sum()) * instrument.lot,
+                    len(mine),
+                    mid,
+                    (ask - bid) * instrument.tick / mid * 1e4 if bid and ask else np.nan,
+                    *(float(lots_within) * instrument.lot * mid for lots_within in depth),
+                )
+            )
+            for role in ("taker", "maker"):
+                volume = np.bincount(mine[f"{role}_reason"], weights=lots, minlength=len(_REASONS))
+                notional = np.bincount(mine[f"{role}_reason"], weights=lots * prices.astype(np.float64), minlength=len(_REASONS))
+                for reason in np.flatnonzero(volume):
+                    coins, value = volume[reason] * instrument.lot, notional[reason] * instrument.lot * instrument.tick
+                    self._flows.append((self._bar_start_ns, instrument.name, role, _REASONS[reason], coins, value))
+        self._bar_start_ns = now_ns
+
+    def _flush(self) -> Records:
+        dtypes = {"trade": TRADE, "outcome": OUTCOME, "event": EVENT}
+        pieces = {kind: join(parts, dtypes[kind]) if parts else None for kind, parts in self._pending.items()}
+        for parts in self._pending.values():
+            parts.clear()
+        for kind, records in pieces.items():
+            if records is not None:
+                self._hash.update(kind, records)
+        outcomes, events, trades = pieces["outcome"], pieces["event"], pieces["trade"]
+        if outcomes is not None:
+            self._messages += len(outcomes)
+            self._rejects += np.bincount(outcomes["reject"], minlength=256)
+        if events is not None:
+            self._events += len(events)
+        if trades is None:
+            return np.zeros(0, TRADE)
+        self._n_trades += len(trades)
+        if self._market.scenario.recording.trades:
+            self._trades.append(trades)
+        return trades
+
+    def reporters(self) -> dict[str, Callable[["Market"], float]]:
+        """The few series that people plot, for Mesa's DataCollector: those of the first instrument."""
+
+        def of_bar(column: int) -> Callable[["Market"], float]:
+            def report(market: "Market") -> float:
+                bars = market.recorder._bars
+                return float(bars[-len(market.exchange.instruments)][column]) if bars else float("nan")
+
+            return report
+
+        return {
+            "price": lambda market: float(market.recorder.mids[0, market.steps_done]),
+            "volume": of_bar(6),
+            "spread_bps": of_bar(9),
+            "bid_depth": of_bar(10),
+            "ask_depth": of_bar(11),
+        }
+
+    # ------------------------------------------------------------------ tables
+
+    def _utc(self, time_ns: npt.NDArray[np.int64]) -> pd.DatetimeIndex:
+        return pd.DatetimeIndex(self._start + time_ns.astype("timedelta64[ns]")).tz_localize("UTC")
+
+    def _names(self, owners: npt.NDArray[np.int32]) -> pd.Categorical:
+        populations = [population for population, _, _ in self._openings]
+        firsts = np.array([population.first for population in populations], np.int64)
+        order = np.argsort(firsts)
+        return pd.Categorical.from_codes(
+            order[np.maximum(np.searchsorted(firsts[order], owners, side="right") - 1, 0)] if len(order) else np.zeros(0, int),
+            categories=[population.name for population in populations],
+        )
+
+    def trades_table(self) -> pd.DataFrame:
+        """One row for each trade."""
+        trades = join([*self._trades, *self._pending["trade"]], TRADE)
+        ticks = np.array([instrument.tick for instrument in self._instruments])[trades["instrument"]]
+        lots = np.array([instrument.lot for instrument in self._instruments])[trades["instrument"]]
+        return pd.DataFrame(
+            {
+                "time": self._utc(trades["time"]),
+                "instrument": pd.Categorical.from_codes(trades["instrument"], [i.name for i in self._instruments]),
+                "price": np.round(trades["price"] * ticks, 9),
+                "quantity": np.round(trades["quantity"] * lots, 9),
+                "aggressor": pd.Categorical.from_codes(trades["aggressor"], _SIDES),
+                "taker": self._names(trades["taker_owner"]),
+                "maker": self._names(trades["maker_owner"]),
+                "taker_reason": pd.Categorical.from_codes(trades["taker_reason"], _REASONS),
+                "maker_reason": pd.Categorical.from_codes(trades["maker_reason"], _REASONS),
+                "taker_account": trades["taker_owner"],
+                "maker_account": trades["maker_owner"],
+                "taker_order": trades["taker"],
+                "maker_order": trades["maker"],
+            }
+        )
+
+    def trades_of(self, account: int) -> pd.DataFrame:
+        """The trades of one account, told from its side."""
+        table = self.trades_table()
+        mine = table[(table["taker_account"] == account) | (table["maker_account"] == account)]
+        taker = mine["taker_account"] == account
+        bought = taker == (mine["aggressor"] != "sell")  # in an auction the taker is the buy order
+        return pd.DataFrame(
+            {
+                "time": mine["time"],
+                "instrument": mine["instrument"],
+                "side": np.where(bought, "buy", "sell"),
+                "price": mine["price"],
+                "quantity": mine["quantity"],
+                "maker": ~taker,
+            }
+        ).reset_index(drop=True)
+
+    def _bars_table(self) -> pd.DataFrame:
+        columns = ["time", "instrument", "open", "high", "low", "close", "volume", "trades", "mid", "spread_bps"]
+        table = pd.DataFrame(self._bars, columns=[*columns, "bid_depth", "ask_depth"])
+        table["time"] = self._utc(table["time"].to_numpy(np.int64))
+        return table
+
+    def _flows_table(self) -> pd.DataFrame:
+        table = pd.DataFrame(self._flows, columns=["time", "instrument", "role", "reason", "volume", "notional"])
+        table["time"] = self._utc(table["time"].to_numpy(np.int64))
+        return table
+
+    def _accounts_table(self) -> pd.DataFrame:
+        accounts = self._market.exchange.accounts
+        parts = []
+        for population, cash, lots in self._openings:
+            part: dict[str, Any] = {
+                "account": population.rows,
+                "trader": population.name,
+                "kind": population.kind,
+                "cash_start": cash / MONEY_UNITS,
+                "cash_end": accounts.cash[population.rows] / MONEY_UNITS,
+            }
+            for k, instrument in enumerate(self._instruments):
+                part[f"{instrument.name}_start"] = lots[:, k] * instrument.lot
+                part[f"{instrument.name}_end"] = accounts.position[population.rows, k] * instrument.lot
+            parts.append(pd.DataFrame(part))
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    def result(self) -> Result:
+        """Everything so far, with the audit of the ledger."""
+        self.sample()
+        market, scenario = self._market, self._market.scenario
+        audit = market.ledger.audit()
+        bars = self._bars_table()
+        summary: dict[str, Any] = {
+            "scenario": scenario.name,
+            "scenario_hash": scenario.hash,
+            "seed": scenario.seed,
+            "start": scenario.clock.start.isoformat(),
+            "end": scenario.clock.utc(market.time_ns).isoformat(),
+            "steps": market.steps_done,
+            "instruments": {
+                instrument.name: _about(bars[bars["instrument"] == instrument.name], self.mids[k, : market.steps_done + 1])
+                for k, instrument in enumerate(self._instruments)
+            },
+            "traders": self._about_traders(),
+            "credited": market.ledger.entries,
+            "messages": self._messages,
+            "trades": self._n_trades,
+            "events": self._events,
+            "rejects": {reject.name.lower(): int(self._rejects[reject]) for reject in Reject if reject and self._rejects[reject]},
+            "audit_passed": audit.passed,
+            "event_log_hash": self._hash.hexdigest(),
+        }
+        return Result(
+            summary=summary,
+            audit=audit,
+            scenario=scenario.model_dump(mode="json"),
+            bars=bars,
+            flows=self._flows_table(),
+            accounts=self._accounts_table(),
+            _trades=self.trades_table,
+        )
+
+    def _about_traders(self) -> dict[str, Any]:
+        accounts = self._market.exchange.accounts
+        about: dict[str, Any] = {}
+        for population, cash, lots in self._openings:
+            about[population.name] = {
+                "kind": population.kind,
+                "accounts": population.size,
+                "cash_start": int(cash.sum()) / MONEY_UNITS,
+                "cash_end": int(accounts.cash[population.rows].sum()) / MONEY_UNITS,
+            }
+            for k, instrument in enumerate(self._instruments):
+                about[population.name][f"{instrument.name}_start"] = int(lots[:, k].sum()) * instrument.lot
+                about[population.name][f"{instrument.name}_end"] = (
+                    int(accounts.position[population.rows, k].sum()) * instrument.lot
+                )
+        return about
+
+
+def _about(bars: pd.DataFrame, mids: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Numbers about one instrument: prices are mids, the extremes those of trades."""
+    if bars.empty:
+        return {"open": float(mids[0]), "close": float(mids[-1])}
+    peak = np.maximum.accumulate(mids)
+    return {
+        "open": float(mids[0]),
+        "close": float(mids[-1]),
+        "low": float(bars["low"].min()),
+        "high": float(bars["high"].max()),
+        "return": float(mids[-1] / mids[0] - 1.0),
+        "drawdown": float((mids / peak - 1.0).min()),
+        "volume": float(bars["volume"].sum()),
+        "trades": int(bars["trades"].sum()),
+        "median_spread_bps": float(bars["spread_bps"].median()),
+        "median_bid_depth": float(bars["bid_depth"].median()),
+        "median_ask_depth": float(bars["ask_depth"].median()),
+        "lowest_bid_depth": float(bars["bid_depth"].min()),
+    }

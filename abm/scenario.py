@@ -1,0 +1,343 @@
+"""One frozen description of a run: read from YAML, based on another one, changed by overrides, refused in one clear line.
+
+Scenarios are kept in `configs/scenarios`. A key that does not exist, a value of the wrong type or beyond its bounds is an error that
+names the file, the key and the fix.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from abm.agents import TraderConfig, kinds
+from abm.clock import Clock, Seconds
+from abm.exchange.instrument import Frozen, Instrument
+from abm.world.fundamental import Fundamental
+
+
+class ScenarioError(ValueError):
+    """A scenario cannot be used; the text is one line that names the file, the key and the fix."""
+
+
+class Recording(Frozen):
+    """What a run keeps."""
+
+    interval: Seconds = Field(60.0, gt=0, description="duration of a bar and of a depth sample", examples=["1min"])
+    depth_bps: float = Field(100.0, gt=0, le=10_000, description="depth is counted within this many basis points of the mid")
+    trades: bool = Field(True, description="whether each trade is kept as a row")
+
+
+class Comparison(Frozen):
+    """One observation that the run is held against."""
+
+    observation: str = Field(description="id in the observations file", examples=["btc.close.feb5"])
+    measure: Literal["price", "low", "high", "return", "hashprice"] = Field(description="what is computed from the run")
+    role: Literal["input", "fitted", "predicted"] = Field(description="put in, fitted to, or neither")
+    instrument: str = Field("btc-spot", description="name of the instrument")
+    note: str = Field("", description="what a reader must know")
+
+
+def _configured(value: Any) -> Any:
+    """A trader's configuration from its mapping; `kind` says which class."""
+    if not isinstance(value, Mapping):
+        return value
+    cls = kinds().get(str(value.get("kind")))
+    if cls is None:
+        raise PydanticCustomError("unknown_kind", "unknown kind of trader")
+    return cls.config_class.model_validate(value)
+
+
+class Scenario(Frozen):
+    """One run: what is traded, by whom, from when to when, with which seed."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="name", examples=["february-2026"])
+    description: str = Field("", description="one sentence")
+    caveat: str = Field("", description="what the run must not be read as saying; printed below its comparison")
+    seed: int = Field(1, ge=0, lt=2**63, description="seed of all random streams")
+    clock: Clock = Field(description="start, end and step")
+    instruments: dict[str, Instrument] = Field(min_length=1, description="what is traded, by name")
+    fundamentals: dict[str, Fundamental] = Field(default={}, description="news about what is traded, by name; none where it is left out")
+    traders: dict[str, Annotated[SerializeAsAny[TraderConfig], BeforeValidator(_configured)]] = Field(
+        default={}, description="who trades, by name"
+    )
+    spare_accounts: int = Field(64, ge=0, le=1_000_000, description="accounts for traders that join later, by hand")
+    recording: Recording = Field(Recording(), description="what is kept")
+    inputs: dict[str, str] = Field(default={}, description="what is put in: key of this scenario, and its source")
+    observations: str = Field("", description="file in configs/observations")
+    compare: tuple[Comparison, ...] = Field((), description="observations the run is held against")
+
+    @field_validator("instruments", mode="before")
+    @classmethod
+    def _name_instruments(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: {"name": k, **v} if isinstance(v, Mapping) else v for k, v in value.items()}
+        return value
+
+    @field_validator("traders", mode="before")
+    @classmethod
+    def _name_kinds(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {
+                k: {**v, "kind": v.get("kind") or k} if isinstance(v, Mapping) else v for k, v in value.items() if v is not None
+            }
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Scenario":
+        for name, instrument in self.instruments.items():
+            if instrument.name != name:
+                raise ValueError(f"instruments.{name}.name is {instrument.name!r}; leave it out")
+            if instrument.reference_price is None:
+                raise ValueError(f"instruments.{name}.reference_price is missing: a run needs a price to open at")
+        for name in self.fundamentals:
+            if name not in self.instruments:
+                raise ValueError(f"fundamentals.{name}: not traded here{meant(name, self.instruments)}")
+        for name, trader in self.traders.items():
+            if trader.instrument not in self.instruments:
+                raise ValueError(
+                    f"traders.{name}.instrument: {trader.instrument!r} is not traded here{meant(trader.instrument, self.instruments)}"
+                )
+        for comparison in self.compare:
+            if comparison.instrument not in self.instruments:
+                raise ValueError(f"compare: {comparison.observation}: {comparison.instrument!r} is not traded here")
+        interval, step = self.recording.interval, self.clock.step
+        if abs(interval / step - round(interval / step)) > 1e-6 or interval < step:
+            raise ValueError("recording.interval must be a whole number of steps (clock.step)")
+        return self
+
+    @property
+    def hash(self) -> str:
+        """Hash of everything that the run depends on, the seed included."""
+        content = self.model_dump(mode="json", exclude={"description", "caveat", "inputs", "observations", "compare"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
+
+
+def configs() -> Path:
+    """Where scenarios and observations are kept: beside `abm/` in a checkout, inside it once installed."""
+    inside = Path(__file__).parent / "_configs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def scenario_files() -> dict[str, Path]:
+    """All scenarios that are kept, by name."""
+    return {path.stem: path for path in sorted((configs() / "scenarios").glob("*.yaml"))}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 272e6 is a number and a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"), list("-+.0123456789")
+)
+
+
+def _parse(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)  # a subclass of SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise ScenarioError(f"{source}{f', line {mark.line + 1}' if mark else ''}: {error.problem or 'not YAML'}") from None
+    except yaml.YAMLError as error:
+        raise ScenarioError(f"{source}: not YAML ({str(error).splitlines()[0]})") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = _parse(path.read_text("utf-8"), path.name)
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ScenarioError(f"{path}: not a text file in UTF-8") from None
+    if not isinstance(raw, dict):
+        raise ScenarioError(f"{path.name}: a scenario is a mapping of keys to values (abm schema)")
+    return raw
+
+
+def _find(name: str, beside: Path | None = None) -> Path:
+    known = scenario_files()
+    if name in known:
+        return known[name]
+    candidates = [Path(name)] if beside is None else [beside / name, beside / f"{name}.yaml"]
+    for path in candidates:
+        if path.is_file():
+            return path
+    if os.sep in name or name.endswith((".yaml", ".yml")):
+        raise ScenarioError(f"{name}: no such file (abm list shows the scenarios that are kept)")
+    raise ScenarioError(f"{name}: no such scenario{meant(name, known)} (abm list)")
+
+
+def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The mapping of a file, laid over what it is based on."""
+    if path in chain:
+        raise ScenarioError(f"{path.name}: based_on goes round in a circle: {' -> '.join(p.stem for p in (*chain, path))}")
+    raw = _read(path)
+    base = raw.pop("based_on", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise ScenarioError(f"{path.name}: based_on: write the name of a scenario (abm list)")
+    try:
+        below = _resolve(_find(base, path.parent), (*chain, path))
+    except ScenarioError as error:
+        raise ScenarioError(f"{path.name}: based_on: {error}") from None
+    return _merge(below, raw)
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`: mappings key by key, everything else replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def load(name_or_path: str | Path, **overrides: Any) -> Scenario:
+    """Read a scenario.
+
+    Args:
+        name_or_path: Name of one that is kept (`abm list`), or path of a YAML file.
+        **overrides: Values laid over it: `seed=7`, `clock={"end": ...}`, or dotted keys `**{"traders.noise.accounts": 10}`.
+
+    Raises:
+        ScenarioError: There is none, or it is wrong; one line says where and how to mend it.
+    """
+    return load_with(name_or_path, [_nested(key, value) for key, value in overrides.items()])
+
+
+def load_with(name_or_path: str | Path, changes: Iterable[Mapping[str, Any]]) -> Scenario:
+    """Read a scenario and lay mappings over it, one after the other; see `load`."""
+    path = _find(str(name_or_path))
+    raw = _resolve(path)
+    for change in changes:
+        raw = _merge(raw, change)
+    raw.setdefault("name", path.stem)
+    return _validated(raw, path.name if path.stem not in scenario_files() else path.stem)
+
+
+def assignment(text: str) -> dict[str, Any]:
+    """The mapping of `key.path=value`; the value is read as YAML.
+
+    Raises:
+        ScenarioError: It is not of that form.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
+        raise ScenarioError(f"{text!r}: write key.path=value, such as traders.noise.accounts=100 (abm schema)")
+    return _nested(key, _parse(value, key))
+
+
+# --------------------------------------------------------------------------------------------------------------- errors
+
+
+def _validated(raw: dict[str, Any], source: str) -> Scenario:
+    try:
+        scenario = Scenario.model_validate(raw)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=True)
+        more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+        raise ScenarioError(f"{source}: {_explain(details[0], raw)}{more}") from None
+    dumped = scenario.model_dump()
+    for key in scenario.inputs:
+        here: Any = dumped
+        for part in key.split("."):
+            if not isinstance(here, Mapping) or part not in here:
+                raise ScenarioError(f"{source}: inputs: {key} is not a key of this scenario (abm schema)")
+            here = here[part]
+    return scenario
+
+
+def meant(word: object, known: Iterable[str], prefix: str = "") -> str:
+    """`. Did you mean ...?` with the known word nearest to `word`; empty where none is near."""
+    close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    return f". Did you mean {prefix}{close[0]}?" if close else ""
+
+
+def _explain(detail: ErrorDetails, raw: Mapping[str, Any]) -> str:
+    """One line for one error of validation."""
+    path, parent = _locate(detail["loc"], raw)
+    key, kind = ".".join(path), detail["type"]
+    see = f" (abm schema {path[0]})" if path and path[0] in Scenario.model_fields else " (abm schema)"
+    if kind in ("extra_forbidden", "unknown_kind"):
+        prefix = ".".join(path[:-1]) + "." if len(path) > 1 else ""
+        known = kinds() if kind == "unknown_kind" else (parent.model_fields if parent else ())
+        body = raw.get("traders", {}).get(path[-1]) if kind == "unknown_kind" else None
+        if isinstance(body, Mapping) and body.get("kind"):
+            return f"{key}.kind: {body['kind']!r} is not a kind of trader{meant(body['kind'], known)}{see}"
+        return f"{key} is not a key{meant(path[-1], known, prefix) or '.'}{see}"
+    if kind == "missing":
+        field = parent.model_fields.get(path[-1]) if parent else None
+        example = f", such as {field.examples[0]}" if field is not None and field.examples else ""
+        return f"{key} is missing{example}{see}"
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if kind == "value_error":
+        return f"{key}: {message}{see}" if key else message
+    return f"{key} = {detail['input']!r} {message}{see}"
+
+
+def _locate(loc: tuple[int | str, ...], raw: Any) -> tuple[list[str], type[BaseModel] | None]:
+    """The key path of an error, without the tags of unions, and the model whose field its last part is."""
+    path: list[str] = []
+    model: type[BaseModel] | None = Scenario
+    here: Any = raw
+    for position, part in enumerate(loc):
+        last = position == len(loc) - 1
+        inside = isinstance(here, Mapping) and part in here
+        indexed = isinstance(here, list | tuple) and isinstance(part, int)
+        if not (inside or indexed or last):
+            continue
+        if path and path[-1] == "traders" and isinstance(part, str) and inside and isinstance(here, Mapping):
+            body = here[part]
+            cls = kinds().get(str((body or {}).get("kind") or part)) if isinstance(body, Mapping | None) else None
+            below: type[BaseModel] | None = cls.config_class if cls else None
+        elif path and path[-1] == "instruments":
+            below = Instrument
+        else:
+            below = _model_of(model.model_fields[str(part)].annotation) if model and str(part) in model.model_fields else None
+        if last:
+            return [*path, str(part)], model
+        path.append(str(part))
+        here = here[part] if inside or indexed else None
+        model = below if below is not None or not indexed else model
+    return path, model
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    for model in models_in(annotation):
+        return model
+    return None
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """All pydantic models that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from models_in(argument)

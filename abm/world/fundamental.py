@@ -1,0 +1,40 @@
+"""The fundamental value of an instrument: what the news of the moment says it is worth, whatever it trades at.
+
+A random walk in the logarithm, drawn for the whole run at once. Traders who follow the news read it; nobody else knows it.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from abm.clock import Clock
+from abm.exchange.instrument import Frozen
+from abm.random import stream
+
+YEAR = 365 * 86400.0
+"""Seconds of a year of a market that never closes."""
+
+
+class Fundamental(Frozen):
+    """How much news there is."""
+
+    volatility: float = Field(0.42, ge=0, le=5, description="of the fundamental value, a year", examples=[0.42])
+
+
+def fundamental_path(config: Fundamental, start: float, clock: Clock, seed: int, instrument: str) -> npt.NDArray[np.float64]:
+    """The fundamental value before each step and after the last.
+
+    Args:
+        config: How much news there is.
+        start: Value at the start, in currency.
+        clock: Of the run.
+        seed: Of the run.
+        instrument: Name; keys the random stream.
+    """
+    sigma = config.volatility * math.sqrt(clock.step / YEAR)
+    moves = stream(seed, f"fundamental/{instrument}", "news").standard_normal(clock.steps)
+    moves *= sigma
+    moves -= sigma**2 / 2.0
+    return np.asarray(start * np.exp(np.concatenate(([0.0], np.cumsum(moves)))))

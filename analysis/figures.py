@@ -1,0 +1,140 @@
+"""The figures of a run. One message a figure, units on the axes, colours safe for the colour-blind and the same everywhere."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.dates as mdates
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from abm.record import Result
+
+_PALETTE = sns.color_palette("colorblind", 10)
+REASONS: dict[str, tuple[str, Any, str]] = {
+    # reason: (label, colour, hatch); a hatch tells apart what shares a colour
+    "noise": ("noise", _PALETTE[7], ""),
+    "value": ("value", _PALETTE[0], ""),
+    "market_making": ("market making", _PALETTE[9], ""),
+    "trend": ("trend", _PALETTE[1], ""),
+    "panic": ("panic", _PALETTE[3], ""),
+    "accumulation": ("accumulation", _PALETTE[2], ""),
+    "distribution": ("distribution", _PALETTE[4], ""),
+    "redemption": ("fund redemptions", _PALETTE[5], ""),
+    "creation": ("fund creations", _PALETTE[5], "//"),
+    "mining": ("miners", _PALETTE[8], ""),
+    "liquidation": ("liquidation", _PALETTE[3], "xx"),
+    "deleveraging": ("deleveraging", _PALETTE[3], "//"),
+    "stop_loss": ("stop loss", _PALETTE[3], ".."),
+    "margin_call": ("margin call", _PALETTE[3], "\\\\"),
+    "margin_notice": ("margin notice", _PALETTE[3], "--"),
+    "take_profit": ("take profit", _PALETTE[1], "//"),
+    "short_cover": ("short cover", _PALETTE[1], "xx"),
+    "hedge": ("hedge", _PALETTE[6], ""),
+    "arbitrage": ("arbitrage", _PALETTE[6], "//"),
+    "treasury": ("treasury", _PALETTE[8], "//"),
+    "execution": ("execution", _PALETTE[0], "//"),
+    "informed": ("informed", _PALETTE[0], "xx"),
+    "replay": ("replay", _PALETTE[7], "//"),
+    "unspecified": ("other", _PALETTE[7], "xx"),
+}
+"""How each reason for an order is drawn, wherever it is drawn."""
+
+_BID, _ASK, _INK = _PALETTE[0], _PALETTE[1], "#222222"
+
+
+def _axes(fig: Figure, **grid: Any) -> Any:
+    axes = fig.subplots(**grid)
+    for ax in np.atleast_1d(axes):
+        sns.despine(ax=ax)
+        ax.grid(axis="y", color="#e5e5e5", linewidth=0.6)
+        ax.set_axisbelow(True)
+    return axes
+
+
+def _date_axis(ax: Any, times: pd.Series) -> None:
+    locator = mdates.AutoDateLocator(minticks=4, maxticks=9, tz="UTC")
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, tz="UTC"))
+    ax.set_xlim(times.iloc[0], times.iloc[-1])
+    ax.set_xlabel("time (UTC)")
+
+
+def _title(fig: Figure, ax: Any, text: str, result: Result) -> None:
+    ax.set_title(text, loc="left", fontsize=11, fontweight="bold")
+    summary = result.summary
+    fig.text(0.995, 0.005, f"{summary['scenario']}, seed {summary['seed']}", ha="right", va="bottom", fontsize=7, color="#777777")
+
+
+def price_and_depth(result: Result, instrument: str) -> Figure:
+    """The price, and below it the depth on each side of the book."""
+    bars = result.bars[result.bars["instrument"] == instrument]
+    bps = result.scenario["recording"]["depth_bps"]
+    times = bars["time"] + pd.Timedelta(seconds=result.scenario["recording"]["interval"])
+    with mpl.rc_context(sns.axes_style("white")):
+        fig = Figure(figsize=(9, 5.6), layout="constrained")
+        top, low = _axes(fig, nrows=2, sharex=True, height_ratios=[2.2, 1])
+    change = result.summary["instruments"][instrument]["return"]
+    top.plot(times, bars["mid"], color=_INK, linewidth=1.0)
+    top.set_ylabel("mid price (USD)")
+    top.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    _title(fig, top, f"{instrument}: {change:+.1%} from {bars['open'].iloc[0]:,.0f} USD", result)
+    # Depth has no sign of its own: offers are drawn upwards and bids downwards.
+    low.fill_between(times, bars["ask_depth"] / 1e6, color=_ASK, linewidth=0, label="offers")
+    low.fill_between(times, -bars["bid_depth"] / 1e6, color=_BID, linewidth=0, label="bids")
+    low.axhline(0, color=_INK, linewidth=0.6)
+    low.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+    low.set_ylabel(f"shown within {bps:g} bp\n(million USD)")
+    low.legend(frameon=False, ncols=2, loc="upper right", fontsize=8)
+    _date_axis(low, times)
+    return fig
+
+
+def volume_by_reason(result: Result, instrument: str) -> Figure:
+    """Volume over time, stacked by the reason of those who took liquidity (up) and of those who gave it (down)."""
+    flows = result.flows[result.flows["instrument"] == instrument]
+    times = result.bars["time"]
+    span = times.iloc[-1] - times.iloc[0]
+    rule, unit = ("1h", "an hour") if span > pd.Timedelta("12h") else ("10min", "10 min") if span > pd.Timedelta("1h") else ("1min", "a minute")
+    width = pd.Timedelta(rule)
+    edges = pd.date_range(times.iloc[0].floor(rule), times.iloc[-1].floor(rule), freq=rule)
+    with mpl.rc_context(sns.axes_style("white")):
+        fig = Figure(figsize=(9, 5.2), layout="constrained")
+        ax = _axes(fig)
+    order = {reason: rank for rank, reason in enumerate(REASONS)}
+    handles: dict[str, Any] = {}
+    for role, sign in (("taker", 1.0), ("maker", -1.0)):
+        mine = flows[flows["role"] == role]
+        table = mine.groupby([mine["time"].dt.floor(rule), "reason"], observed=True)["volume"].sum().unstack(fill_value=0.0)
+        table = table.reindex(edges, fill_value=0.0)
+        base = np.zeros(len(edges))
+        for reason in sorted(table.columns, key=lambda name: order.get(name, len(order))):
+            label, colour, hatch = REASONS[reason]
+            height = table[reason].to_numpy()
+            drawn = ax.bar(
+                edges + width / 2, sign * height, width=width, bottom=sign * base, color=colour, hatch=hatch, linewidth=0, edgecolor="white"
+            )
+            base += height
+            handles.setdefault(label, drawn)
+    ax.axhline(0, color=_INK, linewidth=0.8)
+    ax.set_ylabel(f"volume (BTC {unit})" if instrument.startswith("btc") else f"volume (coins {unit})")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
+    ax.text(0.005, 0.985, "taken by", transform=ax.transAxes, va="top", fontsize=9, color="#555555")
+    ax.text(0.005, 0.015, "given by", transform=ax.transAxes, va="bottom", fontsize=9, color="#555555")
+    ax.legend(handles.values(), handles.keys(), frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    _title(fig, ax, f"{instrument}: who took liquidity, and who gave it", result)
+    _date_axis(ax, pd.Series([edges[0], edges[-1] + width]))
+    return fig
+
+
+def draw(result: Result, folder: Path) -> list[Path]:
+    """Draw the figures of a run into a folder, as PNG; their paths."""
+    drawn = []
+    for instrument in result.summary["instruments"]:
+        for name, figure in (("price", price_and_depth), ("volume_by_reason", volume_by_reason)):
+            path = folder / (f"{name}.png" if len(result.summary["instruments"]) == 1 else f"{name}-{instrument}.png")
+            figure(result, instrument).savefig(path, dpi=150)
+            drawn.append(path)
+    return drawn

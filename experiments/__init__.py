@@ -1,0 +1,1 @@
+"""The simulator in use: the `abm` command and what it runs."""

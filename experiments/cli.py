@@ -1,0 +1,318 @@
+"""The command `abm`. Each command loads what it needs when it is called, so that `abm --help` is quick.
+
+Bad input is answered with one line and exit status 2, an interrupt with status 130, a run that breaks its own laws with status 1.
+"""
+
+import functools
+import json as json_format
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from experiments.bench import bench
+
+if TYPE_CHECKING:
+    from abm.record import Result
+    from abm.scenario import Scenario
+    from analysis.compare import Row
+
+app = typer.Typer(
+    name="abm",
+    help="Agent-based market simulator: one exchange, many kinds of traders, and how a fall becomes a cascade.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+class Wrong(Exception):
+    """A run that broke one of its own laws; the text is one line."""
+
+
+def _say(line: str) -> None:
+    typer.echo(" ".join(line.split()), err=True)
+
+
+def _answers[**P](command: Callable[P, None]) -> Callable[P, None]:
+    """Turn what can go wrong into one line and an exit status."""
+
+    @functools.wraps(command)
+    def answer(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            _say("interrupted: nothing was kept")
+            raise typer.Exit(130) from None
+        except Wrong as wrong:
+            _say(str(wrong))
+            raise typer.Exit(1) from None
+        except BrokenPipeError:  # the reader of our output has gone; whoever flushes at exit must not meet it
+            sys.stdout = None  # type: ignore[assignment]
+            raise typer.Exit(0) from None
+        except OSError as error:
+            _say(_about_disk(error))
+            raise typer.Exit(2) from None
+        except ValueError as error:
+            from abm.scenario import ScenarioError
+
+            if not isinstance(error, ScenarioError):
+                raise
+            _say(str(error))
+            raise typer.Exit(2) from None
+
+    return answer
+
+
+def _about_disk(error: OSError) -> str:
+    import errno
+
+    if isinstance(error, FileExistsError) and error.strerror is None:
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    what = error.strerror or str(error)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return f"{where}{what}; nothing was kept. {'Free some space, or choose' if full else 'Choose'} another place with --out"
+
+
+# ------------------------------------------------------------------------------------------------------------------ run
+
+
+@app.command()
+@_answers
+def run(
+    scenario: Annotated[str, typer.Argument(help="Name of a scenario (abm list), or path of a YAML file.", show_default=False)],
+    seed: Annotated[int | None, typer.Option(help="Seed, instead of the scenario's.", show_default=False)] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value (abm schema); may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to make.", show_default="runs/<scenario>-seed<seed>-<time>")] = None,
+    check_determinism: Annotated[
+        bool, typer.Option("--check-determinism", help="Run twice, and fail unless both event logs have the same hash.")
+    ] = False,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Run a scenario, keep what happened in a run folder, and hold it against what was observed."""
+    from abm.scenario import assignment, load_with
+
+    changes = [assignment(text) for text in set_ or []]
+    if seed is not None:
+        changes.append({"seed": seed})
+    chosen = load_with(scenario, changes)
+
+    from analysis.compare import compare
+    from experiments import rundir
+
+    started = datetime.now(UTC)
+    place = out if out is not None else rundir.default_place(chosen.name, chosen.seed, started)
+    rundir.check(place)
+    silent = quiet or json
+    result = _play(chosen, chosen.description or chosen.name, silent)
+    rows = compare(result)
+    figures = rundir.save(result, place, started)
+    second = _play(chosen, "once more", silent) if check_determinism else None
+    equal = second is None or second.summary["event_log_hash"] == result.summary["event_log_hash"]
+    if json:
+        content = {
+            "folder": str(place),
+            "figures": [str(figure) for figure in figures],
+            "summary": result.summary,
+            "audit": result.audit.to_dict(),
+            "comparison": [row.to_dict() for row in rows],
+        }
+        typer.echo(json_format.dumps(content | ({} if second is None else {"deterministic": equal}), indent=2))
+    elif not quiet:
+        _show(result, rows, chosen)
+        typer.echo(f"run folder    {place}   (figures: {', '.join(figure.name for figure in figures)})")
+        typer.echo(f"event log     {result.summary['event_log_hash']}")
+        if second is not None and equal:
+            typer.echo(f"second run    {second.summary['event_log_hash']}   equal: the run is deterministic")
+        typer.echo(f"time          {(datetime.now(UTC) - started).total_seconds():.1f} s")
+    if second is not None and not equal:
+        hashes = f"{result.summary['event_log_hash']} and {second.summary['event_log_hash']}"
+        raise Wrong(f"{chosen.name}: not deterministic: the event logs of two runs with seed {chosen.seed} have the hashes {hashes}")
+    if not result.audit.passed:
+        raise Wrong(f"{chosen.name}: the audit failed: {'; '.join(result.audit.faults)} (see {place / 'summary.json'})")
+
+
+def _play(scenario: "Scenario", label: str, silent: bool) -> "Result":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    import abm
+
+    if silent:
+        return abm.run(scenario)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=scenario.clock.steps)
+        return abm.run(scenario, lambda done, _total: bar.update(task, completed=done))
+
+
+def _number(value: float, unit: str) -> str:
+    if value != value:
+        return "-"
+    if unit == "1":
+        return f"{value:+.2%}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.2f}"
+
+
+def _bounds(row: "Row") -> str:
+    low, high = (_number(value, row.unit) for value in (row.low, row.high))
+    if row.low == -float("inf"):
+        return f"up to {high}"
+    return f"from {low}" if row.high == float("inf") else f"{low} .. {high}"
+
+
+def _show(result: "Result", rows: list["Row"], scenario: "Scenario") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if rows:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("observation", "", "observed", "bounds", "simulated", "gap", "role", ""):
+            table.add_column(title, justify="right" if title in ("observed", "bounds", "simulated", "gap") else "left")
+        notes: list[str] = []
+        for row in rows:
+            mark = ""
+            if row.note:
+                if row.note not in notes:
+                    notes.append(row.note)
+                mark = f" [{notes.index(row.note) + 1}]"
+            inside = {True: "inside", False: "[bold]outside[/bold]", None: "not covered" if row.simulated != row.simulated else ""}
+            table.add_row(
+                row.observation,
+                row.quantity if row.unit == "1" else f"{row.quantity}, {row.unit}",
+                _number(row.observed, row.unit),
+                _bounds(row),
+                _number(row.simulated, row.unit),
+                _number(row.gap, row.unit),
+                row.role + mark.replace("[", r"\["),
+                inside[row.inside] if row.role != "input" else "put in",
+            )
+        console.print(table)
+        for number, note in enumerate(notes, 1):
+            console.print(rf"  \[{number}] {note}")
+    if scenario.caveat:
+        console.print(scenario.caveat, soft_wrap=True)
+    console.print()
+    for name, about in result.summary["instruments"].items():
+        if "volume" not in about:
+            continue
+        console.print(
+            f"{name}: {about['open']:,.2f} -> {about['close']:,.2f} ({about['return']:+.2%}), low {about['low']:,.2f}, "
+            f"high {about['high']:,.2f}; {about['volume']:,.0f} coins in {about['trades']:,} trades; median spread "
+            f"{about['median_spread_bps']:.2f} bp, depth {about['median_bid_depth'] / 1e6:.1f} / {about['median_ask_depth'] / 1e6:.1f} "
+            "million bid / offered",
+            soft_wrap=True,
+        )
+    audit = result.audit
+    console.print(
+        f"audit: {'passed' if audit.passed else 'FAILED'}, residue {audit.residue} "
+        f"({result.summary['messages']:,} messages, rejected: {result.summary['rejects'] or 'none'})",
+        soft_wrap=True,
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- list, schema
+
+
+@app.command("list")
+@_answers
+def list_(json: Json = False) -> None:
+    """The scenarios that are kept, and the kinds of traders."""
+    from abm.agents import kinds
+    from abm.scenario import ScenarioError, load, scenario_files
+
+    scenarios: list[dict[str, Any]] = []
+    for name in scenario_files():
+        try:
+            kept = load(name)
+        except ScenarioError as error:  # one that is broken must not hide the others
+            scenarios.append({"name": name, "description": f"cannot be used: {error}"})
+            continue
+        scenarios.append(
+            {
+                "name": name,
+                "description": kept.description,
+                "start": kept.clock.start.isoformat(),
+                "end": kept.clock.end.isoformat(),
+                "steps": kept.clock.steps,
+                "traders": list(kept.traders),
+            }
+        )
+    traders = [{"kind": kind, "description": _first_line(cls.__doc__)} for kind, cls in kinds().items()]
+    if json:
+        typer.echo(json_format.dumps({"scenarios": scenarios, "traders": traders}, indent=2))
+        return
+    _print_rows([(s["name"], s["description"]) for s in scenarios], ("scenario", ""))
+    typer.echo()
+    _print_rows([(t["kind"], t["description"]) for t in traders], ("kind of trader", ""))
+
+
+@app.command()
+@_answers
+def schema(
+    section: Annotated[str, typer.Argument(help="Section, such as clock, instruments, traders, traders.noise.", show_default=False)] = "",
+    json: Json = False,
+) -> None:
+    """The keys of a scenario, with their units, defaults and bounds."""
+    from experiments.schema import describe
+
+    title, rows = describe(section)
+    if json:
+        typer.echo(json_format.dumps({"section": section, "about": title, "keys": [row.__dict__ for row in rows]}, indent=2))
+        return
+    typer.echo(title)
+    _print_rows([(r.key, r.default, r.about) for r in rows], ("key", "default", "meaning"))
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0] if text else ""
+
+
+def _print_rows(rows: list[tuple[Any, ...]], titles: tuple[str, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for position, title in enumerate(titles):
+        table.add_column(title, overflow="fold", no_wrap=position == 0)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console(highlight=False).print(table)
+
+
+# ----------------------------------------------------------------------------------------------------- what others bring
+
+app.command()(bench)
+
+
+@app.command(
+    "replay", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False, no_args_is_help=False
+)
+@_answers
+def replay(context: typer.Context) -> None:
+    """Feed real order-book messages through the exchange, and compare its book with the venue's."""
+    from experiments.replay import app as commands
+
+    commands(args=list(context.args), prog_name="abm replay")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,477 @@
+"""Random histories of an exchange: instruments, endowed accounts, and tapes on which every kind of message is mixed.
+
+One description of what may be sent serves two sources of choice: a seeded generator (`random_tape`, `random_history`)
+and hypothesis (`histories`, which shrinks to few and simple messages).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from hypothesis import strategies as st
+
+from abm.exchange.instrument import (
+    Breaker,
+    FeeTier,
+    Instrument,
+    MarketWideBreaker,
+    PriceBand,
+    VolatilityAuction,
+)
+from abm.exchange.messages import (
+    ANONYMOUS,
+    MESSAGE,
+    Flag,
+    Kind,
+    Phase,
+    Reason,
+    Records,
+    Reject,
+    SelfTrade,
+    Side,
+    TimeInForce,
+)
+
+MIX: dict[str, int] = {
+    "LIMIT": 500,
+    "MARKET": 70,
+    "CANCEL": 60,
+    "REDUCE": 30,
+    "REPLACE": 60,
+    "MASS_CANCEL": 8,
+    "STOP": 40,
+    "STOP_LIMIT": 40,
+    "TRAILING_STOP": 30,
+    "PEGGED": 40,
+    "PHASE": 14,
+    "UNCROSS": 10,
+    "MARK": 25,
+    "REFERENCE": 6,
+    "CLOCK": 8,
+    "REFUSED": 5,
+    "closing": 20,  # a reduce-only limit order near the touch
+    "spoilt": 40,  # any of the above with one field made wrong
+}
+"""Messages of each kind in a thousand or so."""
+
+MIXES: tuple[dict[str, int], ...] = (
+    {},
+    {"PHASE": 50, "UNCROSS": 50, "MARKET": 150},  # auctions
+    {"LIMIT": 60, "MARKET": 400, "PHASE": 60, "UNCROSS": 60},  # thin books
+    {"STOP": 150, "STOP_LIMIT": 100, "TRAILING_STOP": 120, "MARK": 80},  # activations
+    {"PEGGED": 200, "REPLACE": 150, "CANCEL": 150},  # changes
+    {"closing": 300, "MARKET": 150},  # positions that shrink under resting orders
+)
+"""Other weights for some kinds, to reach what the even mix seldom meets."""
+
+FLAGS = {
+    Flag.NONE: 60,
+    Flag.POST_ONLY: 6,
+    Flag.POST_SLIDE: 6,
+    Flag.REDUCE_ONLY: 12,
+    Flag.HIDDEN: 10,
+    Flag.POST_ONLY | Flag.HIDDEN: 1,
+    Flag.POST_SLIDE | Flag.HIDDEN: 1,
+    Flag.POST_ONLY | Flag.REDUCE_ONLY: 2,
+    Flag.POST_SLIDE | Flag.REDUCE_ONLY: 2,
+}
+
+TIMES_IN_FORCE = {
+    TimeInForce.GTC: 12,
+    TimeInForce.IOC: 2,
+    TimeInForce.FOK: 1,
+    TimeInForce.DAY: 2,
+    TimeInForce.GTD: 3,
+}
+
+MILLISECOND = 1_000_000
+GAPS = {0: 30, MILLISECOND: 30, 3 * MILLISECOND + 1: 30, 20 * MILLISECOND: 6, 150 * MILLISECOND: 1}
+
+Intent = dict[str, Any]
+"""A message before it is known what came before it: prices as distances, times as gaps, ids as how far back."""
+
+
+class Choose(Protocol):
+    """A source of choices."""
+
+    def integer(self, low: int, high: int) -> int:
+        """Return a number in low..high."""
+        ...
+
+
+class Dice:
+    """Choices of a seeded generator."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self.rng.integers(low, high, endpoint=True))
+
+
+class Drawn:
+    """Choices of hypothesis; they shrink towards the lowest number."""
+
+    def __init__(self, draw: Callable[[st.SearchStrategy[int]], int]) -> None:
+        self.draw = draw
+
+    def integer(self, low: int, high: int) -> int:
+        return self.draw(st.integers(low, high))
+
+
+def pick[T](choose: Choose, options: Sequence[T]) -> T:
+    return options[choose.integer(0, len(options) - 1)]
+
+
+def chance(choose: Choose, percent: int) -> bool:
+    return choose.integer(0, 99) >= 100 - percent
+
+
+def weigh[T](choose: Choose, weights: Mapping[T, int]) -> T:
+    ticket = choose.integer(0, sum(weights.values()) - 1)
+    for option, weight in weights.items():
+        if ticket < weight:
+            return option
+        ticket -= weight
+    raise AssertionError("weights are positive")
+
+
+# ------------------------------------------------------------------------------------------------------ instruments
+
+
+def choose_instruments(choose: Choose) -> tuple[Instrument, ...]:
+    """One to four small instruments; ticks of a cent, so that a book has a few dozen prices."""
+    names = ("alpha", "beta", "gamma", "delta")[: choose.integer(1, 4)]
+    return tuple(_choose_instrument(choose, name, names) for name in names)
+
+
+def _choose_instrument(choose: Choose, name: str, names: tuple[str, ...]) -> Instrument:
+    ticks = pick(choose, (60, 100, 12))
+    middle = ticks // 2
+    rules = [_choose_rule(choose, names) for _ in range(pick(choose, (0, 0, 1, 1, 2, 3)))]
+    return Instrument(
+        name=name,
+        kind=pick(choose, ("spot", "perpetual")),
+        tick=0.01,
+        lot=0.001,
+        max_price=ticks / 100,
+        reference_price=pick(choose, (None, middle / 100)),
+        max_order=0.03,
+        matching=pick(choose, ("price_time", "pro_rata")),
+        opening=pick(choose, ("continuous",) * 8 + ("call", "call", "halted", "closed")),
+        fees=pick(
+            choose,
+            (
+                (FeeTier(),),
+                (FeeTier(maker=0.0011, taker=0.0123), FeeTier(maker=-0.0037, taker=0.0137)),
+                (FeeTier(maker=-0.005, taker=0.02), FeeTier(maker=0.03, taker=0.03), FeeTier(taker=0.0099)),
+            ),
+        ),
+        rules=tuple(rules),
+    )
+
+
+def _choose_rule(choose: Choose, names: tuple[str, ...]) -> PriceBand | Breaker | VolatilityAuction | MarketWideBreaker:
+    width = pick(choose, (0.1, 0.2, 0.07, 0.3))
+    window = pick(choose, (0.0, 0.05, 0.2))
+    halt = pick(choose, (0.01, 0.04))
+    call = pick(choose, (0.01, 0.04))
+    match choose.integer(0, 3):
+        case 0:
+            return PriceBand(width=width, window=window)
+        case 1:
+            return Breaker(width=width, window=window, halt=halt, call=call)
+        case 2:
+            return VolatilityAuction(width=width, window=window, call=call)
+        case _:
+            halted = names[choose.integer(0, len(names) - 1) :]
+            return MarketWideBreaker(fall=width, halt=pick(choose, (0.03, 0.0)), call=call, instruments=halted)
+
+
+# --------------------------------------------------------------------------------------------------------- messages
+
+
+def choose_intent(choose: Choose, mix: Mapping[str, int]) -> Intent:
+    """One message, not yet placed in a tape."""
+    kind = weigh(choose, mix)
+    if kind == "spoilt":
+        intent = choose_intent(choose, {name: weight for name, weight in mix.items() if name != "spoilt"})
+        intent["spoil"] = _choose_spoil(choose)
+        return intent
+    if kind == "closing":
+        intent = choose_intent(choose, {"LIMIT": 1})
+        post = pick(choose, (Flag.NONE, Flag.NONE, Flag.POST_ONLY, Flag.POST_SLIDE))
+        intent |= {"flags": Flag.REDUCE_ONLY | post, "tif": TimeInForce.GTC, "display": 0, "away": choose.integer(0, 2)}
+        return intent
+    intent: Intent = {
+        "kind": Kind[kind],
+        "instrument": choose.integer(0, 3),
+        "side": choose.integer(0, 1),
+        "owner": choose.integer(0, 9),
+        "quantity": choose.integer(1, 9) if not chance(choose, 12) else choose.integer(10, 30),
+        "gap": weigh(choose, GAPS),
+        "drift": weigh(choose, {0: 85, 1: 6, -1: 6, 8: 1, -8: 1}),
+    }
+    if intent["kind"] <= Kind.MARKET or Kind.STOP <= intent["kind"] <= Kind.PEGGED:
+        intent |= _choose_order(choose, intent["kind"], intent["quantity"])
+    elif intent["kind"] in (Kind.CANCEL, Kind.REDUCE, Kind.REPLACE):
+        intent |= {
+            "target": choose.integer(0, 5) if chance(choose, 70) else choose.integer(0, 60),
+            "thief": chance(choose, 6),
+            "same_price": chance(choose, 40),
+            "away": choose.integer(-3, 4),
+            "self_trade": choose.integer(0, max(SelfTrade)),
+        }
+        if intent["kind"] == Kind.REDUCE:
+            intent["quantity"] = choose.integer(1, 6)
+    elif intent["kind"] == Kind.MASS_CANCEL:
+        intent["everywhere"] = chance(choose, 40)
+    elif intent["kind"] in (Kind.PHASE, Kind.UNCROSS):
+        phases = {Phase.CONTINUOUS: 50, Phase.CALL: 32, Phase.HALTED: 10, Phase.CLOSED: 8}
+        intent["side"] = weigh(choose, phases)
+        intent["day_end"] = weigh(choose, {0: 40, 20: 30, 60: 27, -5: 3}) * MILLISECOND
+    elif intent["kind"] in (Kind.MARK, Kind.REFERENCE):
+        intent["away"] = choose.integer(-4, 4)
+    elif intent["kind"] == Kind.REFUSED:
+        intent["tif"] = pick(choose, (Reject.OFF_TICK, Reject.OFF_LOT, Reject.TOO_LARGE, Reject.RATE_LIMIT))
+    return intent
+
+
+def _choose_order(choose: Choose, kind: Kind, quantity: int) -> Intent:
+    intent: Intent = {
+        "away": choose.integer(-3, 5),
+        "distance": choose.integer(-1, 4),
+        "self_trade": choose.integer(0, max(SelfTrade)),
+        "reason": choose.integer(0, max(Reason)),
+        "tif": weigh(choose, TIMES_IN_FORCE),
+        "life": pick(choose, (40, 100, 400, 3, 10)) * MILLISECOND,
+        "flags": weigh(choose, FLAGS),
+        "display": choose.integer(1, 5) if chance(choose, 25) else 0,
+        "price_limited": chance(choose, 40),
+    }
+    at_once = intent["tif"] in (TimeInForce.IOC, TimeInForce.FOK)
+    if kind == Kind.MARKET and not at_once:
+        intent["tif"] = TimeInForce.GTC
+    if kind == Kind.PEGGED and at_once:
+        intent["tif"] = TimeInForce.GTC
+    if kind != Kind.LIMIT or at_once:
+        intent["flags"] &= ~(Flag.POST_ONLY | Flag.POST_SLIDE)
+    if kind not in (Kind.LIMIT, Kind.STOP_LIMIT):
+        intent["flags"] &= ~Flag.HIDDEN
+        intent["display"] = 0
+    if kind == Kind.PEGGED:
+        intent["flags"] &= ~Flag.REDUCE_ONLY
+    if intent["flags"] & (Flag.HIDDEN | Flag.REDUCE_ONLY):
+        intent["display"] = 0
+    if kind != Kind.LIMIT and chance(choose, 30):
+        intent["flags"] |= Flag.BY_MARK
+    return intent
+
+
+SPOILS: dict[str, Sequence[int]] = {
+    "kind": (16, 200),
+    "instrument": (-1, -2, 4, 99),
+    "owner": (99, -5, 4),
+    "side": (2, 7, 255),
+    "quantity": (0, -3, 31, 2**40),
+    "price": (0, -4, 12, 60, 100, 2**30),
+    "trigger": (0, -1, 60, 100, 2**31 - 1),
+    "tif": (5, 255, TimeInForce.DAY, TimeInForce.GTD, TimeInForce.IOC, TimeInForce.FOK),
+    "expiry": (0, -1),
+    "flags": tuple(range(32)),
+    "display": (-1, 1, 30),
+    "order": (0, -7, 1, 2, 3, 5, 8, 2**31 - 1),
+}
+
+
+def _choose_spoil(choose: Choose) -> tuple[str, int]:
+    spoilt = pick(choose, tuple(SPOILS))
+    return spoilt, pick(choose, SPOILS[spoilt])
+
+
+def arrange(instruments: Sequence[Instrument], intents: Sequence[Intent], *, accounts: int) -> Records:
+    """Place intents in a tape: give them times, prices near a wandering centre, and ids of orders that came before."""
+    tape = np.zeros(len(intents), MESSAGE)
+    centres = [instrument.n_ticks // 2 for instrument in instruments]
+    sent: list[int] = []  # rows of the tape that created an order
+    time, fresh = 0, 1
+    for row, intent in enumerate(intents):
+        message = tape[row]
+        kind = intent["kind"]
+        at = intent["instrument"] % len(instruments)
+        ticks = instruments[at].n_ticks
+        centres[at] = min(max(centres[at] + intent["drift"], 3), ticks - 4)
+        time += intent["gap"]
+        owners = accounts or 5
+        message["time"], message["kind"], message["instrument"] = time, kind, at
+        message["side"], message["quantity"] = intent["side"], intent["quantity"]
+        message["owner"] = ANONYMOUS if intent["owner"] == 9 else intent["owner"] % owners
+        sign = 1 if intent["side"] == Side.BUY else -1
+
+        def near(away: int, centre: int = centres[at], ticks: int = ticks) -> int:
+            return min(max(centre + away, 1), ticks - 1)
+
+        if kind <= Kind.MARKET or Kind.STOP <= kind <= Kind.PEGGED:
+            message["order"] = fresh
+            fresh += 1
+            sent.append(row)
+            for name in ("self_trade", "reason", "tif", "flags", "display"):
+                message[name] = intent[name]
+            if intent["tif"] == TimeInForce.GTD:
+                message["expiry"] = time + intent["life"]
+            if kind == Kind.LIMIT:
+                message["price"] = near(-sign * intent["away"])
+            elif kind == Kind.STOP:
+                message["trigger"] = near(sign * intent["distance"])
+            elif kind == Kind.STOP_LIMIT:
+                message["trigger"] = near(sign * intent["distance"])
+                message["price"] = near(sign * (intent["distance"] + intent["away"] - 1))
+            elif kind == Kind.TRAILING_STOP:
+                message["trigger"] = max(1, intent["distance"])
+            elif kind == Kind.PEGGED:
+                message["trigger"] = max(0, intent["distance"])
+                message["price"] = near(-sign * intent["away"]) if intent["price_limited"] else 0
+        elif kind in (Kind.CANCEL, Kind.REDUCE, Kind.REPLACE):
+            message["order"] = fresh + 1000
+            if sent:
+                target = tape[sent[-1 - intent["target"] % len(sent)]]
+                message["order"], message["side"] = target["order"], target["side"]
+                message["instrument"] = -1 if intent["thief"] else target["instrument"]
+                if not intent["thief"]:
+                    message["owner"] = target["owner"]
+                if kind == Kind.REPLACE:
+                    message["self_trade"] = intent["self_trade"]
+                    target_at = min(max(int(target["instrument"]), 0), len(instruments) - 1)
+                    away = -intent["away"] if target["side"] == Side.BUY else intent["away"]
+                    moved = min(max(centres[target_at] + away, 1), instruments[target_at].n_ticks - 1)
+                    message["price"] = target["price"] if intent["same_price"] else moved
+        elif kind == Kind.MASS_CANCEL:
+            message["instrument"] = -1 if intent["everywhere"] else at
+        elif kind in (Kind.PHASE, Kind.UNCROSS, Kind.MARK, Kind.REFERENCE, Kind.CLOCK):
+            message["owner"] = ANONYMOUS
+            if kind in (Kind.MARK, Kind.REFERENCE):
+                message["price"] = near(intent["away"])
+            if kind == Kind.PHASE and intent["day_end"]:
+                message["expiry"] = max(0, time + intent["day_end"])
+        elif kind == Kind.REFUSED:
+            message["tif"] = intent["tif"]
+        if "spoil" in intent:
+            name, value = intent["spoil"]
+            message[name] = value
+    return tape
+
+
+def random_tape(
+    rng: np.random.Generator,
+    instruments: Sequence[Instrument],
+    n: int,
+    *,
+    accounts: int,
+    mix: Mapping[str, int] | None = None,
+) -> Records:
+    """Return a tape of n messages in which everything occurs; `mix` overrides weights of MIX by name.
+
+    A market that the operator halts or closes is opened again some messages later, so that tapes stay busy.
+    """
+    choose = Dice(rng)
+    weights = MIX | dict(mix or {})
+    intents: list[Intent] = []
+    reopen: dict[int, Intent] = {
+        8 + at: _opening(choose, at) for at, item in enumerate(instruments) if item.opening != "continuous"
+    }
+    while len(intents) < n:
+        intent = reopen.pop(len(intents), None) or choose_intent(choose, weights)
+        intents.append(intent)
+        if intent["kind"] in (Kind.PHASE, Kind.UNCROSS) and intent["side"] != Phase.CONTINUOUS:
+            later = len(intents) + choose.integer(4, 25)
+            reopen.setdefault(later, _opening(choose, intent["instrument"]))
+    return arrange(instruments, intents, accounts=accounts)
+
+
+def _opening(choose: Choose, instrument: int) -> Intent:
+    intent = choose_intent(choose, {pick(choose, ("PHASE", "UNCROSS")): 1})
+    intent["instrument"], intent["side"] = instrument, Phase.CONTINUOUS
+    return intent
+
+
+# -------------------------------------------------------------------------------------------------------- histories
+
+
+@dataclass(frozen=True)
+class History:
+    """All that an exchange needs to be made, endowed and fed."""
+
+    instruments: tuple[Instrument, ...]
+    accounts: int
+    ledger: bool
+    cash: tuple[int, ...]  # money units, by account
+    position: tuple[tuple[int, ...], ...]  # lots, by account and instrument
+    tier: tuple[int, ...]
+    tape: Records
+
+    def open[E](self, make: Callable[..., E]) -> E:
+        """Make an exchange with `make(instruments, accounts=, ledger=)` and endow its accounts."""
+        exchange: Any = make(self.instruments, accounts=self.accounts, ledger=self.ledger)
+        for account in range(self.accounts):
+            exchange.cash[account] = self.cash[account]
+            exchange.tier[account] = self.tier[account]
+            for at in range(len(self.instruments)):
+                exchange.position[account][at] = self.position[account][at]
+        return exchange  # type: ignore[no-any-return]
+
+
+def _choose_endowment(choose: Choose, instruments: Sequence[Instrument], accounts: int) -> dict[str, Any]:
+    def lots(instrument: Instrument) -> int:
+        spot = instrument.kind == "spot"
+        return pick(choose, (20, 200, 3, 0)) if spot else pick(choose, (0, 4, -4, 15, -15, 40, -40))
+
+    return {
+        "cash": tuple(pick(choose, (1_000_000, 50_000, 3_000, 0)) for _ in range(accounts)),
+        "position": tuple(tuple(lots(instrument) for instrument in instruments) for _ in range(accounts)),
+        "tier": tuple(choose.integer(0, min(len(item.fees) for item in instruments) - 1) for _ in range(accounts)),
+    }
+
+
+def _choose_accounts(choose: Choose) -> tuple[int, bool]:
+    """Return number of accounts and whether there is a ledger: mostly both."""
+    return pick(choose, ((0, False), (4, False), (4, True), (6, True)))
+
+
+def random_history(seed: int, n: int, *, mix: Mapping[str, int] | None = None) -> History:
+    """Return random instruments, accounts and a tape of n messages; the same for the same seed.
+
+    Without a mix of its own a history takes one of MIXES.
+    """
+    rng = np.random.default_rng(seed)
+    choose = Dice(rng)
+    mix = pick(choose, MIXES) if mix is None else mix
+    instruments = choose_instruments(choose)
+    accounts, ledger = _choose_accounts(choose)
+    endowment = _choose_endowment(choose, instruments, accounts)
+    tape = random_tape(rng, instruments, n, accounts=accounts, mix=mix)
+    return History(instruments, accounts, ledger, **endowment, tape=tape)
+
+
+@st.composite
+def _intents(draw: st.DrawFn, mix: Mapping[str, int]) -> Intent:
+    return choose_intent(Drawn(draw), mix)
+
+
+@st.composite
+def histories(draw: st.DrawFn, *, mix: Mapping[str, int] | None = None, ledger: bool | None = None) -> History:
+    """Strategy: histories of a few dozen messages, which shrink to fewer and simpler ones.
+
+    Args:
+        draw: given by hypothesis.
+        mix: overrides weights of MIX.
+        ledger: only with a ledger, or only without; None = either.
+    """
+    choose = Drawn(draw)
+    instruments = choose_instruments(choose)
+    accounts, has_ledger = _choose_accounts(choose) if ledger is None else (4, ledger)
+    endowment = _choose_endowment(choose, instruments, accounts)
+    few = st.lists(_intents(MIX | dict(mix or {})), max_size=10)
+    intents = [intent for part in draw(st.lists(few, max_size=10)) for intent in part]
+    tape = arrange(instruments, intents, accounts=accounts)
+    return History(instruments, accounts, has_ledger, **endowment, tape=tape)
