@@ -49,6 +49,10 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.exchange = Exchange(instruments, accounts=self._rows, ledger=True)
         self.gateway = Gateway(self.exchange)
         self.ledger = Ledger(self.exchange)
+        accounts = self.exchange.accounts
+        self.cash, self.cash_reserved = accounts.cash, accounts.cash_reserved
+        self.position, self.position_reserved = accounts.position, accounts.position_reserved
+        """The accounts of the exchange: live arrays, looked up once because everyone reads them in every step."""
         self.units = np.array([instrument.unit for instrument in instruments], np.int64)
         self.max_lots = np.array([instrument.max_order_lots for instrument in instruments], np.int64)
         tiers = max(len(instrument.fees) for instrument in instruments)

@@ -57,15 +57,15 @@ def _axes(fig: Figure, **grid: Any) -> Any:
 def _date_axis(ax: Any, times: pd.Series) -> None:
     locator = mdates.AutoDateLocator(minticks=4, maxticks=9, tz="UTC")
     ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, tz="UTC"))
+    ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, tz="UTC", show_offset=False))
     ax.set_xlim(times.iloc[0], times.iloc[-1])
-    ax.set_xlabel("time (UTC)")
+    first, last = (f"{when.day} {when:%B %Y}" for when in (times.iloc[0], times.iloc[-1] - pd.Timedelta("1s")))
+    ax.set_xlabel(f"time (UTC), {first}" if first == last else f"time (UTC), {first} to {last}")
 
 
-def _title(fig: Figure, ax: Any, text: str, result: Result) -> None:
+def _title(ax: Any, text: str, result: Result) -> None:
     ax.set_title(text, loc="left", fontsize=11, fontweight="bold")
-    summary = result.summary
-    fig.text(0.995, 0.005, f"{summary['scenario']}, seed {summary['seed']}", ha="right", va="bottom", fontsize=7, color="#777777")
+    ax.set_title(f"{result.summary['scenario']}, seed {result.summary['seed']}", loc="right", fontsize=8, color="#777777")
 
 
 def price_and_depth(result: Result, instrument: str) -> Figure:
@@ -80,7 +80,7 @@ def price_and_depth(result: Result, instrument: str) -> Figure:
     top.plot(times, bars["mid"], color=_INK, linewidth=1.0)
     top.set_ylabel("mid price (USD)")
     top.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    _title(fig, top, f"{instrument}: {change:+.1%} from {bars['open'].iloc[0]:,.0f} USD", result)
+    _title(top, f"{instrument}: {change:+.1%} from {result.summary['instruments'][instrument]['open']:,.0f} USD", result)
     # Depth has no sign of its own: offers are drawn upwards and bids downwards.
     low.fill_between(times, bars["ask_depth"] / 1e6, color=_ASK, linewidth=0, label="offers")
     low.fill_between(times, -bars["bid_depth"] / 1e6, color=_BID, linewidth=0, label="bids")
@@ -124,7 +124,7 @@ def volume_by_reason(result: Result, instrument: str) -> Figure:
     ax.text(0.005, 0.985, "taken by", transform=ax.transAxes, va="top", fontsize=9, color="#555555")
     ax.text(0.005, 0.015, "given by", transform=ax.transAxes, va="bottom", fontsize=9, color="#555555")
     ax.legend(handles.values(), handles.keys(), frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
-    _title(fig, ax, f"{instrument}: who took liquidity, and who gave it", result)
+    _title(ax, f"{instrument}: who took liquidity, and who gave it", result)
     _date_axis(ax, pd.Series([edges[0], edges[-1] + width]))
     return fig
 

@@ -162,19 +162,25 @@ def _play(scenario: "Scenario", label: str, silent: bool) -> "Result":
         return abm.run(scenario, lambda done, _total: bar.update(task, completed=done))
 
 
-def _number(value: float, unit: str) -> str:
+def _number(value: float, unit: str, sign: str = "") -> str:
     if value != value:
         return "-"
     if unit == "1":
-        return f"{value:+.2%}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.2f}"
+        return f"{value:+.1%}"
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign},.2f}"
 
 
 def _bounds(row: "Row") -> str:
     low, high = (_number(value, row.unit) for value in (row.low, row.high))
     if row.low == -float("inf"):
         return f"up to {high}"
-    return f"from {low}" if row.high == float("inf") else f"{low} .. {high}"
+    return f"from {low}" if row.high == float("inf") else f"{low}..{high}"
+
+
+def _verdict(row: "Row") -> str:
+    if row.role == "input":
+        return "put in"
+    return {True: "inside", False: "outside", None: "not covered" if row.simulated != row.simulated else ""}[row.inside]
 
 
 def _show(result: "Result", rows: list["Row"], scenario: "Scenario") -> None:
@@ -183,30 +189,27 @@ def _show(result: "Result", rows: list["Row"], scenario: "Scenario") -> None:
 
     console = Console(highlight=False)
     if rows:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in ("observation", "", "observed", "bounds", "simulated", "gap", "role", ""):
-            table.add_column(title, justify="right" if title in ("observed", "bounds", "simulated", "gap") else "left")
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+        for title in ("observation", "observed", "bounds", "simulated", "gap", "role", ""):
+            number = title in ("observed", "bounds", "simulated", "gap")
+            table.add_column(title, justify="right" if number else "left", no_wrap=True)
         notes: list[str] = []
         for row in rows:
-            mark = ""
-            if row.note:
-                if row.note not in notes:
-                    notes.append(row.note)
-                mark = f" [{notes.index(row.note) + 1}]"
-            inside = {True: "inside", False: "[bold]outside[/bold]", None: "not covered" if row.simulated != row.simulated else ""}
+            if row.note and row.note not in notes:
+                notes.append(row.note)
+            mark = "*" * (notes.index(row.note) + 1) if row.note else ""
             table.add_row(
                 row.observation,
-                row.quantity if row.unit == "1" else f"{row.quantity}, {row.unit}",
                 _number(row.observed, row.unit),
                 _bounds(row),
                 _number(row.simulated, row.unit),
-                _number(row.gap, row.unit),
-                row.role + mark.replace("[", r"\["),
-                inside[row.inside] if row.role != "input" else "put in",
+                _number(row.gap, row.unit, "+"),
+                row.role + mark,
+                _verdict(row),
             )
         console.print(table)
         for number, note in enumerate(notes, 1):
-            console.print(rf"  \[{number}] {note}")
+            console.print(f"{'*' * number} {note}", soft_wrap=True)
     if scenario.caveat:
         console.print(scenario.caveat, soft_wrap=True)
     console.print()

@@ -150,25 +150,25 @@ class Population(mesa.Agent):  # type: ignore[misc]
     @property
     def cash(self) -> Floats:
         """Cash in currency."""
-        return np.asarray(self.model.exchange.accounts.cash[self.first : self.first + self.size] / MONEY_UNITS)
+        return np.asarray(self.model.cash[self.first : self.first + self.size] / MONEY_UNITS)
 
     @property
     def free_cash(self) -> Floats:
         """Cash in currency that no resting order holds back."""
-        accounts, block = self.model.exchange.accounts, slice(self.first, self.first + self.size)
-        return np.asarray((accounts.cash[block] - accounts.cash_reserved[block]) / MONEY_UNITS)
+        block = slice(self.first, self.first + self.size)
+        return np.asarray((self.model.cash[block] - self.model.cash_reserved[block]) / MONEY_UNITS)
 
     def holdings(self, instrument: str | None = None) -> Floats:
         """Coins or shares held."""
         index = self.model.exchange.index(instrument or self.config.instrument)
-        lots = self.model.exchange.accounts.position[self.first : self.first + self.size, index]
+        lots = self.model.position[self.first : self.first + self.size, index]
         return np.asarray(lots * self._instruments[index].lot)
 
     def free_holdings(self, instrument: str | None = None) -> Floats:
         """Coins or shares held that no resting sale holds back."""
         index, block = self.model.exchange.index(instrument or self.config.instrument), slice(self.first, self.first + self.size)
-        accounts = self.model.exchange.accounts
-        return np.asarray((accounts.position[block, index] - accounts.position_reserved[block, index]) * self._instruments[index].lot)
+        lots = self.model.position[block, index] - self.model.position_reserved[block, index]
+        return np.asarray(lots * self._instruments[index].lot)
 
     # ------------------------------------------------------------------ what it can send
 
@@ -290,7 +290,7 @@ class Population(mesa.Agent):  # type: ignore[misc]
         messages = self.decide(view)
         if messages is None or len(messages) == 0:
             return None
-        market, accounts = self.model, self.model.exchange.accounts
+        market = self.model
         kept = order_arrays.fit(
             messages,
             self.first,
@@ -301,10 +301,10 @@ class Population(mesa.Agent):  # type: ignore[misc]
             market.units,
             market.max_lots,
             market.taker_ppm[:, min(self.config.tier, market.taker_ppm.shape[1] - 1)],
-            accounts.cash,
-            accounts.cash_reserved,
-            accounts.position,
-            accounts.position_reserved,
+            market.cash,
+            market.cash_reserved,
+            market.position,
+            market.position_reserved,
             self._spent,
             self._sold,
             self._sent,
@@ -398,13 +398,12 @@ class Trader(Population):
     @property
     def equity(self) -> float:
         """Cash and the worth of what it holds at the mid prices, in currency."""
-        accounts = self.model.exchange.accounts
         view = self.model.view()
         worth = sum(
-            int(accounts.position[self.first, index]) * instrument.lot * view[instrument.name].mid
+            int(self.model.position[self.first, index]) * instrument.lot * view[instrument.name].mid
             for index, instrument in enumerate(self._instruments)
         )
-        return float(accounts.cash[self.first]) / MONEY_UNITS + worth
+        return float(self.model.cash[self.first]) / MONEY_UNITS + worth
 
     @property
     def trades(self) -> "pd.DataFrame":

@@ -78,15 +78,17 @@ class EtfAllocators(Population):
         return sum(usd * min(max((now - start) / (end - start), 0.0), 1.0) for start, end, usd in self._plan)
 
     def decide(self, view: View) -> Records | None:
-        """Child orders for what is behind the plan; their sizes vary by half either way."""
+        """Child orders for half to all of what is behind the plan."""
         c, book = self.config, view[self.config.instrument]
         if self._cash_start is None:
             self._cash_start = self.cash
         # What was bought and sold so far is what cash says, fees included: those are the allocators' too.
         done = self._cash_start - self.cash
-        # A flow before the start of the run is over; one beyond it is not this run's.
-        behind = (self._planned(view.seconds + c.slice) - self._planned_before) * self._split - done
-        size = np.abs(behind) * (0.5 + self._jitter.random(self.size))
+        target = self._planned(view.seconds + c.slice)
+        behind = (target - self._planned_before) * self._split - done
+        # A fund that is ahead of its plan waits: it never trades against the flow.
+        behind[behind * (target - self._planned(view.seconds - 3.0 * c.slice)) <= 0.0] = 0.0
+        size = np.abs(behind) * (0.5 + 0.5 * self._jitter.random(self.size))
         side = np.where(behind > 0, Side.BUY, Side.SELL)
         reason = np.where(behind > 0, Reason.CREATION, Reason.REDEMPTION)
         return self.market(book, side, size / book.mid, reason=reason, slippage=c.slippage)

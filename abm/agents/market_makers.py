@@ -13,7 +13,7 @@ from numba import njit
 from pydantic import Field, model_validator
 
 from abm.agents.base import Numbers, Population, TraderConfig, trader
-from abm.agents.view import View
+from abm.agents.view import BPS, View
 from abm.clock import Seconds
 from abm.exchange.gateway import Latency
 from abm.exchange.messages import MESSAGE, Flag, Kind, Reason, Records, TimeInForce
@@ -39,7 +39,8 @@ FIRM = np.dtype(
     ],
     align=True,
 )
-STATE = np.dtype([("fast", np.float64), ("slow", np.float64)])  # variance of one-minute returns, two memories
+# Variance of one-minute returns with two memories, and what all firms together hold
+STATE = np.dtype([("fast", np.float64), ("slow", np.float64), ("lots", np.int64)])
 TERMS = np.dtype(
     [
         (name, np.float64)
@@ -49,7 +50,8 @@ TERMS = np.dtype(
             "outermost_bps",
             "calm_sigma",
             "size_exponent",
-            "lean_bps",
+            "lean",
+            "impact",
             "stop_side_at",
             "pull_min",
             "pull_max",
@@ -109,7 +111,7 @@ def quotes(
         news: What a step's news does to the value, as a factor.
         minute_return: Return of the mid over the last minute; not a number while the run is younger.
         position: Lots each firm holds.
-        equity: Worth of each firm in this book, in lot-ticks.
+        equity: Cash of each firm and the worth of its inventory beyond its target, in lot-ticks.
 
     Returns:
         How many messages are written.
@@ -126,9 +128,13 @@ def quotes(
     sigma = max(math.sqrt(s.fast), 0.25 * p.calm_sigma)
     scale = sigma / p.calm_sigma
     thinner = scale**-p.size_exponent
+    lots_held = position.sum()
+    # What takers made the firms buy tells them something, as in Kyle (1985): they all see the trades.
+    learnt = news * math.exp(-p.impact * (lots_held - s.lots) * mid)
+    s.lots = lots_held
     for f in range(len(firms)):
         firm = firms[f]
-        firm.fair *= news
+        firm.fair *= learnt
         firm.fair += (mid - firm.fair) * (1.0 - 0.5 ** (dt / p.fair_half_life))
         if now < firm.back_at:
             continue
@@ -150,8 +156,8 @@ def quotes(
             continue
         firm.next_look = now + p.look_min + (p.look_max - p.look_min) * uniform[2 * f + 1]
         inventory = (position[f] - firm.target_lots) / max(firm.limit_lots, 1)
-        centre = firm.fair * (1.0 - p.lean_bps * 1e-4 * scale * min(max(inventory, -1.0), 1.0))
         half = max(1.0, firm.half_spread * sigma * mid)
+        centre = firm.fair - p.lean * half * min(max(inventory, -1.0), 1.0)
         moved = abs(centre - firm.quoted_price) > p.keep * half
         traded = position[f] != firm.quoted_lots
         if firm.quoted_price > 0.0 and not (moved or traded or now - firm.quoted_at > p.stale):
@@ -203,17 +209,20 @@ class MarketMakersConfig(TraderConfig):
     size_exponent: float = Field(0.5, ge=0, le=3, description="size shrinks as volatility to this power", examples=[0.5])
     inventory_limit: float = Field(0.1, gt=0, le=1, description="largest inventory, as a share of the coins committed", examples=[0.1])
     news: float = Field(1.0, ge=0, le=1, description="part of the news that quotes follow at once, without a trade", examples=[1])
-    lean_bps: float = Field(10.0, ge=0, le=1000, description="shift of quotes at full inventory in the calm, basis points", examples=[10])
+    impact_bps: float = Field(
+        0.248, ge=0, le=1000, description="shift of quotes for a million of currency that takers made the firms trade, bp", examples=[0.248]
+    )
+    lean: float = Field(1.0, ge=0, le=10, description="shift of quotes at full inventory, in half-spreads", examples=[1])
     stop_side_at: float = Field(0.9, gt=0, le=1, description="inventory, of its limit, where the side that adds to it goes", examples=[0.9])
     pull_sigmas: tuple[float, float] = Field((3.5, 4.5), description="one-minute move that makes firms step back, volatilities")
     pull: tuple[Seconds, Seconds] = Field((10.0, 120.0), description="shortest and longest time away", examples=[["10s", "2min"]])
     return_size: float = Field(0.25, gt=0, le=1, description="fraction of its size a firm returns with", examples=[0.25])
     return_half_life: Seconds = Field(450.0, gt=0, description="half-life of what is missing then", examples=["7.5min"])
     loss_limit: float = Field(0.015, gt=0, lt=1, description="loss, of the capital in the book, that makes a firm step back", examples=[0.015])
-    look: tuple[Seconds, Seconds] = Field((1.0, 5.0), description="shortest and longest time between two looks", examples=[["1s", "5s"]])
+    look: tuple[Seconds, Seconds] = Field((1.0, 2.0), description="shortest and longest time between two looks", examples=[["1s", "2s"]])
     keep: float = Field(0.5, ge=0, description="quotes stay while their centre moves by less than this many half-spreads", examples=[0.5])
     stale: Seconds = Field(60.0, gt=0, description="quotes are renewed after this time", examples=["1min"])
-    memory: Seconds = Field(15.0, gt=0, description="half-life with which the price a firm believes in follows the mid", examples=["15s"])
+    memory: Seconds = Field(60.0, gt=0, description="half-life with which the price a firm believes in follows the mid", examples=["1min"])
     fast: Seconds = Field(300.0, gt=0, description="half-life of the volatility that spread and size follow", examples=["5min"])
     slow: Seconds = Field(3600.0, gt=0, description="half-life of the volatility that a move is measured by", examples=["1h"])
 
@@ -264,7 +273,8 @@ class MarketMakers(Population):
             "outermost_bps": c.outermost_bps,
             "calm_sigma": sigma,
             "size_exponent": c.size_exponent,
-            "lean_bps": c.lean_bps,
+            "lean": c.lean,
+            "impact": c.impact_bps * BPS / 1e6 * instrument.tick * instrument.lot,  # of a lot-tick
             "stop_side_at": c.stop_side_at,
             "pull_min": c.pull[0],
             "pull_max": c.pull[1],
@@ -281,6 +291,7 @@ class MarketMakers(Population):
             "max_tick": instrument.n_ticks - 1,
         }.items():
             self._terms[name] = value
+        self._state["lots"] = int(firms["target_lots"].sum())
         self._out = np.zeros(n * (1 + 2 * c.levels), MESSAGE)
         self._value = self.model.fundamental(c.instrument)  # as of the last step
         luck = self.random("time")
@@ -300,11 +311,11 @@ class MarketMakers(Population):
         """Quotes of the firms that look now, each after the withdrawal of its old ones."""
         book = view[self.config.instrument]
         tick, lot = book.instrument.tick, book.instrument.lot
-        accounts = self.model.exchange.accounts
         block = slice(self.first, self.first + self.size)
-        position = accounts.position[block, book.index]
+        position = self.model.position[block, book.index]
         mid = book.mid / tick
-        equity = accounts.cash[block] / float(book.instrument.unit) + position * mid
+        # Worth of what it did, in lot-ticks: the coins it always holds are hedged elsewhere.
+        equity = self.model.cash[block] / float(book.instrument.unit) + (position - self._firms["target_lots"]) * mid
         step_s = self.model.scenario.clock.step
         minute = book.return_over(60.0) if view.seconds >= 60.0 else math.nan
         value = self.model.fundamental(self.config.instrument)

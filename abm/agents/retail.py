@@ -1,4 +1,4 @@
-"""Retail traders who hold coins outright: they follow trends, buy dips, and some panic, each once and with no more than they have.
+"""Retail traders who hold coins outright: they save, follow trends, buy dips, and some panic, each once and with what they have.
 
 Attention is irregular: an account looks every few hours, and more often when the price moves. Nobody borrows here.
 """
@@ -24,6 +24,7 @@ class RetailConfig(TraderConfig):
     size_sigma: float = Field(2.0, ge=0, le=4, description="standard deviation of the logarithm of an account's size", examples=[2.0])
     look: Seconds = Field(7200.0, gt=0, description="mean time between two looks of an account when nothing moves", examples=["2h"])
     attention: float = Field(1.0, ge=0, le=10, description="looks become this much more frequent for each per cent moved in an hour")
+    savings: float = Field(0.25, ge=0, description="part of the cash that goes into regular purchases in a day", examples=[0.25])
     trend_followers: float = Field(0.4, ge=0, le=1, description="share of accounts that follow trends", examples=[0.4])
     trend_window: Seconds = Field(14_400.0, gt=0, description="over which they measure a trend", examples=["4h"])
     trend_median: float = Field(0.03, gt=0, lt=1, description="median move that makes them follow it", examples=[0.03])
@@ -92,16 +93,19 @@ class RetailTraders(Population):
         joins = ~panics & self.follows[who] & rested & (abs(trend) > self.trend_at[who])
         # A dip twice as deep as the account waits for draws more than twice the money.
         depth = np.maximum(-day / self.dip_at[who], 0.0)
-        dips = ~panics & self.buys_dips[who] & rested & (depth > 1.0)
+        dips = ~panics & ~joins & self.buys_dips[who] & rested & (depth > 1.0)
         acts = panics | joins | dips
-        if not acts.any():
-            return None
         buys = dips | (joins & (trend > 0))
+        # Whoever does nothing else buys a little, so that a day's looks add up to a day's savings.
+        saves = ~acts & (cash > 0)
+        buys |= saves
         part = np.where(dips, np.minimum(c.trade_share * depth**1.5, 1.0), c.trade_share)
+        part[saves] = min(c.savings * c.look / (86400.0 * rate), 1.0)
+        acts |= saves
         quantity = np.where(buys, part * cash / book.mid, np.where(panics, 1.0, part) * coins)
         self.panicked[who[panics]] = True
         self._acted_at[who[joins | dips]] = now
-        reason = np.where(panics, Reason.PANIC, np.where(dips, Reason.ACCUMULATION, Reason.TREND))
+        reason = np.where(panics, Reason.PANIC, np.where(joins, Reason.TREND, Reason.ACCUMULATION))
         return self.market(
             book,
             np.where(buys, Side.BUY, Side.SELL)[acts],

@@ -6,14 +6,16 @@ import numpy as np
 
 from abm.exchange.collars import set_reference
 from abm.exchange.compilation import compiled
-from abm.exchange.entry import IOC, LIMIT, MARKET, re_enter, split, use_up
-from abm.exchange.levels import level_of, next_above, next_below
+from abm.exchange.admission import CONTINUOUS, readmit
+from abm.exchange.entry import IOC, LIMIT, MARKET, split, use_up
+from abm.exchange.levels import append, detach, level_of, next_above, next_below
 from abm.exchange.memory import (
     ICEBERG,
     OUT,
     PEG,
     QUEUES,
     REDUCE,
+    SELL,
     WAITING,
     component,
     order_at,
@@ -21,11 +23,11 @@ from abm.exchange.memory import (
     term_at,
     trade_at,
 )
-from abm.exchange.messages import Phase, Side, What
+from abm.exchange.messages import Side, What
 from abm.exchange.orders import finish, lift, note, queue_of
+from abm.exchange.pegs import peg_reference, put_peg
 from abm.exchange.settlement import funded, hold, remaining, settle
 
-CONTINUOUS = int(Phase.CONTINUOUS)
 AUCTION = int(Side.AUCTION)
 AUCTION_CANCELLED, UNCROSSED, PHASE_CHANGED = int(What.AUCTION_CANCELLED), int(What.UNCROSSED), int(What.PHASE_CHANGED)
 
@@ -92,6 +94,7 @@ def uncross_price(e: Any, book: Any, i: int) -> tuple[int, int]:
 @compiled
 def _cross(e: Any, book: Any, i: int, price: int, volume: int) -> None:
     bids, asks = queue_at(e.queues, i * QUEUES), queue_at(e.queues, i * QUEUES + 1)
+    buy_turned, sell_turned = np.int64(0), np.int64(0)
     while volume > 0:
         buy_slot = np.int64(level_of(e, bids, np.int64(bids.best)).head)
         sell_slot = np.int64(level_of(e, asks, np.int64(asks.best)).head)
@@ -104,27 +107,42 @@ def _cross(e: Any, book: Any, i: int, price: int, volume: int) -> None:
         e.n_trades += 1
         if e.n_accounts != 0:
             settle(e, i, np.int64(buy.owner), np.int64(sell.owner), price, lots, False, False)
-        _use_up_whole(e, book, buy_slot, lots)
-        _use_up_whole(e, book, sell_slot, lots)
+        buy_turned = _use_up_whole(e, book, buy_slot, lots, buy_turned)
+        sell_turned = _use_up_whole(e, book, sell_slot, lots, sell_turned)
         volume -= lots
+    _turn(e, bids, buy_turned)
+    _turn(e, asks, sell_turned)
 
 
 @compiled
-def _use_up_whole(e: Any, book: Any, slot: int, lots: int) -> None:
-    """Take lots off an order of which shown and reserve trade alike; what remains of an iceberg keeps its place."""
+def _use_up_whole(e: Any, book: Any, slot: int, lots: int, turned: int) -> int:
+    """Take lots off an order of which shown and reserve trade alike.
+
+    What remains of an iceberg keeps its place until the auction is over. Answers the slot of one whose shown part was used up, to be put
+    at the back then; `turned` is the earlier answer.
+    """
     order = order_at(e.orders, slot)
     shown = np.int64(order.quantity)
     left = remaining(e, slot, order) - lots
-    if (order.flags & ICEBERG) == 0 or lots < shown or left == 0:
-        if left == 0:
-            finish(e, slot)
-        else:
-            use_up(e, book, slot, lots)
-        return
+    if left == 0:
+        finish(e, slot)
+        return np.int64(0)
+    if (order.flags & ICEBERG) == 0 or lots < shown:
+        use_up(e, book, slot, lots)
+        return turned
     if funded(e, book):
         hold(e, book, order, left + lots, left)
     split(e, slot, left)
     level_of(e, queue_of(e, slot, order), np.int64(order.price)).quantity += order.quantity - shown
+    return slot
+
+
+@compiled
+def _turn(e: Any, queue: Any, slot: int) -> None:
+    if slot != 0:
+        order = order_at(e.orders, slot)
+        detach(e, queue, slot, order)
+        append(e, queue, slot, order, np.int64(order.price))
 
 
 @compiled
@@ -134,7 +152,7 @@ def cancel_auction_orders(e: Any, book: Any, i: int) -> None:
     while slot != 0:
         term, order = term_at(e.terms, slot), order_at(e.orders, slot)
         following = np.int64(term.list_next)
-        if (order.flags & WAITING) == 0 and (term.kind == MARKET or term.tif == IOC):
+        if (order.flags & (WAITING | OUT)) == 0 and (term.kind == MARKET or term.tif == IOC):
             note(e, AUCTION_CANCELLED, i, order.order, order.owner, remaining(e, slot, order), 0, 0)
             finish(e, slot)
         slot = following
@@ -154,16 +172,30 @@ def sit_out(e: Any, book: Any) -> None:
 
 @compiled
 def come_back(e: Any, book: Any, i: int) -> None:
-    """Enter the reduce-only orders that sat out again; pegs follow by themselves."""
+    """Enter the orders that sat out again, in order of arrival, for as long as trading is continuous."""
     slot = np.int64(book.list_first)
-    while slot != 0:
+    while slot != 0 and book.hit < 0:
         order, term = order_at(e.orders, slot), term_at(e.terms, slot)
         following = np.int64(term.list_next)
-        if (order.flags & REDUCE) != 0 and (order.flags & OUT) != 0 and term.kind == LIMIT:
-            re_enter(
-                e, book, slot, LIMIT, np.int64(order.price), np.int64(order.quantity), np.int64(order.reason), np.int64(term.self_trade)
-            )
+        if (order.flags & OUT) != 0:
+            if order.flags & PEG:
+                come_back_peg(e, book, i, slot, np.int64(order.flags & SELL))
+            elif (order.flags & REDUCE) != 0 and term.kind == LIMIT:
+                readmit(e, book, i, slot, LIMIT, np.int64(order.price))
         slot = following
+
+
+@compiled
+def come_back_peg(e: Any, book: Any, i: int, slot: int, side: int) -> None:
+    """Put a peg where the reference puts it now; remember whether all pegs of its side saw the same one."""
+    reference = peg_reference(e, i, side)
+    known = np.int64(book.peg_buy if side == 0 else book.peg_sell)
+    agreed = reference if known == -1 or known == reference else np.int64(-2)
+    if side == 0:
+        book.peg_buy = agreed
+    else:
+        book.peg_sell = agreed
+    put_peg(e, book, i, slot, side, reference)
 
 
 @compiled
@@ -180,6 +212,8 @@ def change_phase(e: Any, book: Any, i: int, phase: int) -> None:
 @component
 def uncross(e: Any, book: Any, i: int, phase: int) -> int:
     """Hold the auction, then set the phase and let the orders that sat out come back. Answers the volume."""
+    if book.phase == CONTINUOUS:
+        sit_out(e, book)
     price, volume = uncross_price(e, book, i)
     if volume > 0:
         _cross(e, book, i, price, volume)

@@ -101,7 +101,7 @@ def note_trade(e: Any, book: Any, price: int) -> int:
             tenth.count += 1
         if rule.kind == MARKET_WIDE and not rule.fired and price <= rule.lowest:
             rule.fired = 1
-            book.fallen = r
+            book.fallen = 1
         r = np.int64(rule.next)
     return 0
 

@@ -34,6 +34,7 @@ from abm.exchange.orders import (
     place,
     queue_of,
     set_expiry,
+    shrink,
 )
 from abm.exchange.settlement import affordable, funded, hold, holding_of, remaining, settle
 
@@ -76,6 +77,20 @@ def reducible(e: Any, order: Any) -> int:
         return np.int64(0)
     position = np.int64(holding_of(e, np.int64(order.owner), np.int64(order.instrument)).position)
     return position if order.flags & SELL else -position
+
+
+@compiled
+def cut_to_position(e: Any, slot: int) -> bool:
+    """Cut a resting reduce-only order to what its owner's position lets it trade; False where that ends it."""
+    order = order_at(e.orders, slot)
+    allowed = reducible(e, order)
+    if allowed <= 0:
+        note(e, REDUCE_ONLY_CANCELLED, np.int64(order.instrument), order.order, order.owner, order.quantity, 0, 0)
+        finish(e, slot)
+        return False
+    if allowed < order.quantity:
+        shrink(e, slot, order.quantity - allowed)
+    return True
 
 
 @compiled
@@ -125,17 +140,13 @@ def meet(
         if self_trade == DECREMENT:
             cut = min(lots, maker.quantity)
             note(e, SELF_TRADE_DECREMENTED, i, maker.order, owner, cut, 0, 0)
+            e.decremented += cut
             use_up(e, book, slot, cut)
             lots -= cut
         return lots
+    if maker.flags & REDUCE and not cut_to_position(e, slot):
+        return lots
     most = min(lots, maker.quantity)
-    if maker.flags & REDUCE:
-        allowed = reducible(e, maker)
-        if allowed <= 0:
-            note(e, REDUCE_ONLY_CANCELLED, i, maker.order, maker.owner, maker.quantity, 0, 0)
-            finish(e, slot)
-            return lots
-        most = min(most, allowed)
     price = np.int64(maker.price)
     if limited:
         most = affordable(e, book, i, owner, price, most)
@@ -159,85 +170,73 @@ def share_level(
 ) -> int:
     """Pro-rata: share incoming `lots` over the shown orders of a level by size, the rest in time order. Returns what is left."""
     level = level_of(e, queue, tick)
-    own = False
-    if self_trade != ALLOW and owner >= 0:
-        slot = np.int64(level.head)
-        while slot != 0 and slot != level.hidden:
-            order = order_at(e.orders, slot)
-            following = np.int64(order.next)
-            if order.owner == owner:
-                own = True
-                if self_trade == CANCEL_RESTING or self_trade == CANCEL_BOTH:
-                    note(e, SELF_TRADE_CANCELLED, i, order.order, owner, remaining(e, slot, order), 0, 0)
-                    finish(e, slot)
-            slot = following
-        if self_trade == CANCEL_RESTING:
-            own = False
+    own = self_trade != ALLOW and owner >= 0 and _set_own_aside(e, i, level, owner, self_trade)
     total = np.int64(0)
     slot = np.int64(level.head)
     while slot != 0 and slot != level.hidden:
         order = order_at(e.orders, slot)
         following = np.int64(order.next)
-        if (order.flags & REDUCE) != 0 and reducible(e, order) <= 0:
-            note(e, REDUCE_ONLY_CANCELLED, i, order.order, order.owner, order.quantity, 0, 0)
-            finish(e, slot)
-        elif not (own and order.owner == owner):
-            total += _offered(e, order)
+        if not (own and order.owner == owner) and ((order.flags & REDUCE) == 0 or cut_to_position(e, slot)):
+            total += order.quantity
         slot = following
     if total > 0:
         lots = _allot(e, book, i, level, total, own, side, lots, taker, owner, reason, limited)
     if own:
         e.reject = SELF_TRADE
-    elif lots > 0 and e.reject == 0 and total == 0:
-        # Only hidden orders are left here: they are served one after the other
-        while lots > 0 and e.reject == 0 and level.head != 0 and level.head == level.hidden:
-            lots = meet(e, book, i, np.int64(level.head), side, lots, taker, owner, reason, self_trade, limited)
+    elif total == 0 and level.head != 0 and level.head == level.hidden:
+        lots = meet(e, book, i, np.int64(level.head), side, lots, taker, owner, reason, self_trade, limited)
     return lots
 
 
-@inlined
-def _offered(e: Any, order: Any) -> int:
-    if order.flags & REDUCE:
-        return min(order.quantity, reducible(e, order))
-    return np.int64(order.quantity)
+@compiled
+def _set_own_aside(e: Any, i: int, level: Any, owner: int, self_trade: int) -> bool:
+    """Deal with the incoming owner's orders at a level; whether they end the incoming order after the level's first sharing."""
+    found = False
+    slot = np.int64(level.head)
+    while slot != 0:
+        order = order_at(e.orders, slot)
+        following = np.int64(order.next)
+        if order.owner == owner:
+            found = True
+            if self_trade == CANCEL_RESTING or self_trade == CANCEL_BOTH:
+                note(e, SELF_TRADE_CANCELLED, i, order.order, owner, remaining(e, slot, order), 0, 0)
+                finish(e, slot)
+        slot = following
+    return found and self_trade != CANCEL_RESTING
 
 
 @compiled
 def _allot(
-    e: Any, book: Any, i: int, level: Any, total: int, own: bool, side: int, lots: int, taker: int, owner: int, reason: int, limited: bool
+    e: Any, book: Any, i: int, level: Any, total: int, own: bool, side: int, lots: int, taker: int, owner: int, reason: int, limited: int
 ) -> int:
     """One sharing among the shown orders of a level, which offer `total`."""
     price = np.int64(order_at(e.orders, level.head).price)
     amount = min(lots, total)
     if limited:
         amount = affordable(e, book, i, owner, price, amount)
-        if amount < min(lots, total):
+        if amount == 0:
             e.reject = INSUFFICIENT_FUNDS
     spare = amount
     slot = np.int64(level.head)
     while slot != 0 and slot != level.hidden:
         order = order_at(e.orders, slot)
         if not (own and order.owner == owner):
-            spare -= _portion(amount, _offered(e, order), total)
+            spare -= _portion(amount, order.quantity, total)
         slot = np.int64(order.next)
     shared = amount
     slot = np.int64(level.head)
-    last = np.int64(level.tail) if level.hidden == 0 else np.int64(order_at(e.orders, level.hidden).prev)
     while slot != 0 and shared > 0:
         order = order_at(e.orders, slot)
         following = np.int64(order.next)
         if not (own and order.owner == owner):
-            offered = _offered(e, order)
-            part = _portion(amount, offered, total)
-            extra = min(spare, offered - part)
+            part = _portion(amount, order.quantity, total)
+            extra = min(spare, order.quantity - part)
             spare -= extra
             part += extra
             if part > 0:
                 trade(e, book, i, price, part, order, taker, owner, side, reason)
                 use_up(e, book, slot, part)
                 shared -= part
-        if slot == last:
-            break
         slot = following
     return lots - amount
 
@@ -363,6 +362,8 @@ def write_terms(
     order, term = order_at(e.orders, slot), term_at(e.terms, slot)
     term.kind, term.tif, term.flags, term.self_trade, term.expiry = kind, tif, flags, self_trade, expiry
     term.limit, term.distance, term.extreme, term.list = limit, distance, 0, 0
+    e.arrivals += 1
+    term.arrival = e.arrivals
     term.display, term.reserve, term.parts = display, 0, 0
     order.flags = order.flags | TERMS
     if flags & HIDDEN_FLAG:
@@ -457,7 +458,7 @@ def enter_order(
     self_trade: int,
 ) -> int:
     """Enter an order that has passed its checks: trade, then rest or end. Answers the status, also in `e.status`, with `e.filled` and `e.reject`."""
-    e.reject = 0
+    e.reject, e.decremented = 0, 0
     if kind == MARKET:
         price = np.int64(book.n_ticks) - 1 if side == 0 else np.int64(1)
     left = lots
@@ -469,38 +470,16 @@ def enter_order(
         settle_rest(
             e, book, i, slot, side, price, left, display, order_id, owner, reason, flags, tif, expiry, self_trade, kind
         )
+        e.filled -= e.decremented
         e.status = RESTING
         return RESTING
     if left > 0 and e.reject == 0 and book.hit >= 0:
         e.reject = HALTED
-    e.status = FILLED if left == 0 else CANCELLED
+    e.filled -= e.decremented
+    e.status = CANCELLED
+    if left == 0:
+        e.reject = SELF_TRADE if e.decremented > 0 else 0
+        e.status = CANCELLED if e.decremented > 0 else FILLED
     if slot != 0:
         finish(e, slot)
     return np.int64(e.status)
-
-
-@compiled
-def re_enter(e: Any, book: Any, slot: int, kind: int, limit: int, lots: int, reason: int, self_trade: int) -> None:
-    """Enter an order that is out of the book (a stop that triggered, one that sat out an auction or is replaced), under its own terms."""
-    order, term = order_at(e.orders, slot), term_at(e.terms, slot)
-    display, flags, tif = np.int64(0), np.int64(0), np.int64(GTC)
-    if order.flags & TERMS:
-        display, flags, tif = np.int64(term.display), np.int64(term.flags), np.int64(term.tif)
-    enter_order(
-        e,
-        book,
-        np.int64(order.instrument),
-        slot,
-        kind,
-        np.int64(order.flags & SELL),
-        limit,
-        lots,
-        display,
-        np.int64(order.order),
-        np.int64(order.owner),
-        reason,
-        flags,
-        tif,
-        np.int64(0),
-        self_trade,
-    )

@@ -4,6 +4,18 @@ from typing import Any
 
 import numpy as np
 
+from abm.exchange.admission import (
+    CONTINUOUS,
+    INSUFFICIENT_FUNDS,
+    NONE,
+    POST_ONLY,
+    POST_SLIDE,
+    REDUCE_ONLY,
+    barred,
+    re_enter,
+    refusal,
+    slide,
+)
 from abm.exchange.auction import set_phase, uncross
 from abm.exchange.collars import set_reference
 from abm.exchange.compilation import compiled, inlined, kernel
@@ -16,29 +28,13 @@ from abm.exchange.entry import (
     IOC,
     LIMIT,
     MARKET,
+    REDUCE_FLAG,
     enter_order,
-    re_enter,
     reducible,
     take,
     write_terms,
 )
-from abm.exchange.following import (
-    BY_MARK,
-    CLOSED_PHASE,
-    HALTED_PHASE,
-    NONE,
-    POST_ONLY,
-    POST_SLIDE,
-    STOP_LIMIT,
-    TRAILING,
-    follow,
-    peg_reference,
-    put_peg,
-    refusal,
-    room,
-    slide,
-    wait,
-)
+from abm.exchange.following import STOP_LIMIT, follow, room, trailing_price, wait
 from abm.exchange.levels import append, detach_plain
 from abm.exchange.memory import (
     DONE,
@@ -67,7 +63,9 @@ from abm.exchange.memory import (
 from abm.exchange.messages import Flag, Kind, Phase, Reject, Status, TimeInForce, What
 from abm.exchange.orders import (
     ACTIVATION,
+    BY_MARK,
     DEPENDENTS,
+    TRAILING,
     drop_timer,
     end_slot,
     enlist,
@@ -79,15 +77,16 @@ from abm.exchange.orders import (
     set_timer,
     shrink,
 )
-from abm.exchange.settlement import funded, held, holding_of, remaining
+from abm.exchange.pegs import peg_price, peg_reference, put_peg
+from abm.exchange.settlement import funded, has_funds, held, holding_of, remaining
 
 CANCEL, REDUCE_KIND, REPLACE, MASS_CANCEL = int(Kind.CANCEL), int(Kind.REDUCE), int(Kind.REPLACE), int(Kind.MASS_CANCEL)
 STOP, PEGGED, PHASE, UNCROSS = int(Kind.STOP), int(Kind.PEGGED), int(Kind.PHASE), int(Kind.UNCROSS)
 MARK, REFERENCE, CLOCK, REFUSED = int(Kind.MARK), int(Kind.REFERENCE), int(Kind.CLOCK), int(Kind.REFUSED)
 DAY, GTD = int(TimeInForce.DAY), int(TimeInForce.GTD)
-REDUCE_FLAG, HIDDEN_FLAG = int(Flag.REDUCE_ONLY), int(Flag.HIDDEN)
+HIDDEN_FLAG = int(Flag.HIDDEN)
 ALL_FLAGS = POST_ONLY | POST_SLIDE | REDUCE_FLAG | HIDDEN_FLAG | BY_MARK
-CONTINUOUS, N_PHASES = int(Phase.CONTINUOUS), len(Phase)
+N_PHASES = len(Phase)
 REJECTED, RESTING, PENDING = int(Status.REJECTED), int(Status.RESTING), int(Status.PENDING)
 STATUS_DONE = int(Status.DONE)
 EXPIRED_EVENT, MASS_CANCELLED = int(What.EXPIRED), int(What.MASS_CANCELLED)
@@ -97,8 +96,6 @@ NOT_OWNER, DUPLICATE_ID, EXPIRED = int(Reject.NOT_OWNER), int(Reject.DUPLICATE_I
 BAD_SIDE, BAD_QUANTITY, BAD_PRICE = int(Reject.BAD_SIDE), int(Reject.BAD_QUANTITY), int(Reject.BAD_PRICE)
 BAD_TRIGGER, BAD_TIF = int(Reject.BAD_TRIGGER), int(Reject.BAD_TIME_IN_FORCE)
 BAD_COMBINATION, NOT_REPLACEABLE = int(Reject.BAD_COMBINATION), int(Reject.NOT_REPLACEABLE)
-HALTED, CLOSED, WRONG_PHASE = int(Reject.HALTED), int(Reject.CLOSED), int(Reject.WRONG_PHASE)
-REDUCE_ONLY = int(Reject.REDUCE_ONLY)
 
 
 @compiled
@@ -145,21 +142,11 @@ def _bad_combination(message: Any, kind: int, tif: int, flags: int) -> int:
 
 
 @compiled
-def barred(book: Any, kind: int, tif: int, flags: int) -> int:
-    """Check 6: the reason why the phase refuses an order, or NONE."""
-    if book.phase == HALTED_PHASE:
-        return HALTED
-    if book.phase == CLOSED_PHASE:
-        return CLOSED
-    if (kind == LIMIT or kind == MARKET) and (tif == FOK or (flags & (POST_ONLY | POST_SLIDE | REDUCE_FLAG)) != 0):
-        return WRONG_PHASE
-    return NONE
-
-
-@compiled
-def through(book: Any, side: int, trigger: int, by_mark: bool) -> bool:
-    """Whether a stop's reference has reached its trigger."""
-    reference = book.mark if by_mark else book.last
+def through(book: Any, kind: int, side: int, trigger: int, by_mark: bool) -> bool:
+    """Whether a stop's reference has reached its trigger as it comes; a trailing one can only be so at the end of the range."""
+    reference = np.int64(book.mark if by_mark else book.last)
+    if kind == TRAILING:
+        trigger = min(reference + trigger, np.int64(book.n_ticks) - 1) if side == 0 else max(reference - trigger, np.int64(1))
     return reference > 0 and (reference >= trigger if side == 0 else reference <= trigger)
 
 
@@ -200,13 +187,24 @@ def accept_waiting(e: Any, book: Any, i: int, message: Any, lots: int) -> int:
         order.flags = order.flags | PEG
         enlist(e, book, slot, DEPENDENTS)
         if book.phase == CONTINUOUS:
-            put_peg(e, book, i, slot, side, peg_reference(e, i, side))
+            reference = peg_reference(e, i, side)
+            if side == 0:
+                book.peg_buy = reference
+            else:
+                book.peg_sell = reference
+            price = peg_price(e, book, slot, side, reference)
+            if price != 0 and funded(e, book) and not has_funds(e, book, i, np.int64(order.owner), side, price, lots, 0):
+                finish(e, slot)
+                e.reject = INSUFFICIENT_FUNDS
+                return REJECTED
+            put_peg(e, book, i, slot, side, reference)
     elif kind == TRAILING:
         enlist(e, book, slot, DEPENDENTS)
         reference = np.int64(book.mark if message.flags & BY_MARK else book.last)
         if reference > 0:
-            term_at(e.terms, slot).extreme = reference
-            wait(e, book, slot, reference + message.trigger if side == 0 else reference - message.trigger)
+            term = term_at(e.terms, slot)
+            term.extreme = reference
+            wait(e, book, slot, trailing_price(book, term, side == 1))
     else:
         wait(e, book, slot, np.int64(message.trigger))
     return RESTING if kind == PEGGED and (order.flags & OUT) == 0 else PENDING
@@ -222,22 +220,19 @@ def accept_order(e: Any, book: Any, i: int, message: Any) -> int:
         refused = barred(book, kind, tif, flags)
         if refused != NONE:
             return refused
-    if flags & REDUCE_FLAG:
-        lots = min(lots, may_reduce(e, i, owner, side))
-        if lots <= 0:
-            return REDUCE_ONLY
-    if kind == STOP or kind == STOP_LIMIT:
-        if not through(book, side, message.trigger, (flags & BY_MARK) != 0):
+    if kind == PEGGED or kind >= STOP:
+        if kind == PEGGED or not through(book, kind, side, np.int64(message.trigger), (flags & BY_MARK) != 0):
             e.status = accept_waiting(e, book, i, message, lots)
-            return NONE
+            return np.int64(e.reject)
         kind = LIMIT if kind == STOP_LIMIT else MARKET
         if book.phase == CALL:
             refused = barred(book, kind, tif, flags)
             if refused != NONE:
                 return refused
-    elif kind == TRAILING or kind == PEGGED:
-        e.status = accept_waiting(e, book, i, message, lots)
-        return NONE
+    if flags & REDUCE_FLAG:
+        lots = min(lots, may_reduce(e, i, owner, side))
+        if lots <= 0:
+            return REDUCE_ONLY
     if kind == MARKET:
         tif, price = np.int64(IOC), np.int64(0)
     refused = refusal(e, book, i, kind, side, price, lots, owner, flags, tif, self_trade, 0)
@@ -311,6 +306,7 @@ def replace(e: Any, message: Any, slot: int) -> int:
     lift(e, book, slot)
     if order.flags & TERMS:
         term_at(e.terms, slot).kind = LIMIT
+        term_at(e.terms, slot).self_trade = message.self_trade
     re_enter(e, book, slot, LIMIT, price, lots, np.int64(order.reason), np.int64(message.self_trade))
     return NONE
 
@@ -377,7 +373,7 @@ def settle_down(e: Any) -> int:
 @compiled
 def mass_cancel(e: Any, message: Any) -> int:
     """End the orders of an owner. Answers why not, or NONE."""
-    if message.owner < 0 or message.owner >= e.n_owners:
+    if message.owner < 0:
         return UNKNOWN_OWNER
     slot = np.int64(owner_at(e.owners, message.owner).first)
     while slot != 0:
@@ -427,19 +423,18 @@ def other_message(e: Any, message: Any) -> int:
     """Everything but an order. Answers why not, or NONE."""
     e.status, e.filled, e.reject = STATUS_DONE, 0, 0
     kind = message.kind
+    names_order, everywhere = CANCEL <= kind <= REPLACE, kind == MASS_CANCEL and message.instrument == -1
+    if not names_order and not everywhere and kind != CLOCK and not 0 <= message.instrument < e.n_instruments:
+        return UNKNOWN_INSTRUMENT
     if kind == REFUSED:
         return np.int64(message.tif)
-    if e.n_accounts > 0 and message.owner >= e.n_accounts:
+    if message.owner < -1 or (e.n_accounts > 0 and message.owner >= e.n_accounts):
         return UNKNOWN_OWNER
-    if kind == MASS_CANCEL:
-        if message.instrument >= e.n_instruments:
-            return UNKNOWN_INSTRUMENT
-        return mass_cancel(e, message)
-    if CANCEL <= kind <= REPLACE:
+    if names_order:
         return change_order(e, message)
-    if kind != CLOCK and (message.instrument < 0 or message.instrument >= e.n_instruments):
-        return UNKNOWN_INSTRUMENT
-    return operate(e, message)
+    refused = mass_cancel(e, message) if kind == MASS_CANCEL else operate(e, message)
+    e.status, e.filled, e.reject = STATUS_DONE, 0, 0
+    return refused
 
 
 @component
@@ -514,7 +509,7 @@ def quick_order(e: Any, message: Any, outcome: Any, sequence: int) -> bool:
     outcome.status, outcome.reject = RESTING, 0
     left = lots
     if beyond >= 0 or message.kind == MARKET:
-        if not room(e):
+        if message.self_trade != 0 or not room(e):
             return False
         e.time, e.sequence, e.reject = message.time, sequence, 0
         left = take(
@@ -568,7 +563,7 @@ def process(e: Any, message: Any, outcome: Any) -> int:
         refused = UNKNOWN_KIND
     else:
         refused = new_order(e, message)
-    if refused == NONE:
+    if refused == NONE and kind != REFUSED:
         outcome.filled, outcome.status, outcome.reject = e.filled, e.status, e.reject
     else:
         outcome.filled, outcome.status, outcome.reject = 0, REJECTED, refused

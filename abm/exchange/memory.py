@@ -54,6 +54,7 @@ TERM = np.dtype(
         ("reserve", i8),  # lots of an iceberg not shown
         ("display", i8),
         ("expiry", i8),
+        ("arrival", i8),  # number of the order among those with terms
         ("parts", i8),  # most times the reserve can still be shown
         ("list_next", u4),
         ("list_prev", u4),
@@ -93,7 +94,6 @@ BOOK = np.dtype(
         ("token", i4),  # counts changes of phase; a timer with an older one is void
         ("first_rule", i4),
         ("hit", i4),  # rule whose collar stopped an order, to be acted on; -1 none
-        ("fallen", i4),  # market-wide rule to be acted on; -1 none
         ("peg_buy", i4),
         ("peg_sell", i4),
         ("list_first", u4),
@@ -104,6 +104,7 @@ BOOK = np.dtype(
         ("pro_rata", i1),
         ("phase", i1),
         ("watched", i1),
+        ("fallen", i1),  # a market-wide rule has to be acted on
         ("new_last", i1),
         ("new_mark", i1),
         ("unsettled", i1),
@@ -126,7 +127,7 @@ RULE = np.dtype(
         ("group0", i4),
         ("group_size", i4),
         ("kind", i1),
-        ("fired", i1),
+        ("fired", i1),  # 1 to be acted on, 2 acted on
         ("stale", i1),
     ],
     align=True,
@@ -187,6 +188,7 @@ ENGINE = np.dtype(
         ("fresh", i8),  # first slot never used
         ("next_page", i8),
         ("potential", i8),  # most fills the orders in the exchange can take part in as makers
+        ("arrivals", i8),
         ("moving", i8),  # orders that may change their level by themselves
         ("n_timers", i8),
         ("timer_sequence", i8),
@@ -204,6 +206,7 @@ ENGINE = np.dtype(
         ("page_room", i8),
         ("timer_room", i8),
         ("binding", i8),  # rule of the latest collar asked for
+        ("decremented", i8),  # lots that self-trade prevention took off the latest entry
         ("filled", i8),  # answers of the latest entry
         ("status", i8),
         ("reject", i8),
@@ -302,7 +305,7 @@ class Memory:
             book["day_end"] = NEVER
             book["n_ticks"] = instrument.n_ticks
             book["reference"] = instrument.ticks(instrument.reference_price) if instrument.reference_price else 0
-            book["first_rule"] = book["hit"] = book["fallen"] = -1
+            book["first_rule"] = book["hit"] = -1
             book["spot"] = instrument.kind == "spot"
             book["pro_rata"] = instrument.matching == "pro_rata"
             book["phase"] = Phase[instrument.opening.upper()]

@@ -87,7 +87,7 @@ class Phase(IntEnum):
 
 
 class Status(IntEnum):
-    """What became of a message by the time its processing ended."""
+    """What became of a message by the end of its own entry, before anything that it set off."""
 
     REJECTED = 0
     RESTING = 1
@@ -198,7 +198,7 @@ MESSAGE = np.dtype(
 
 OUTCOME = np.dtype(
     [
-        ("filled", np.int64),  # lots that traded while the message was processed
+        ("filled", np.int64),  # lots that the order traded as it entered
         ("status", np.uint8),
         ("reject", np.uint8),
     ],

@@ -148,53 +148,62 @@ def end_slot(e: Any, slot: int, order: Any) -> None:
 
 @compiled
 def enlist(e: Any, book: Any, slot: int, which: int) -> None:
-    """Put an order last in a list of its book: dependents (1) or activation (2)."""
+    """Put an order in a list of its book: the dependents (1) by arrival, or the end of the activation queue (2)."""
     term = term_at(e.terms, slot)
     e.moving += 1
     term.list = which
-    term.list_next = 0
-    last = book.list_last if which == DEPENDENTS else book.active_last
-    term.list_prev = last
-    if last != 0:
-        term_at(e.terms, last).list_next = slot
-    elif which == DEPENDENTS:
-        book.list_first = slot
-    else:
-        book.active_first = slot
+    before = np.int64(book.list_last if which == DEPENDENTS else book.active_last)
     if which == DEPENDENTS:
-        book.list_last = slot
-        book.attention += 1
-        if term.kind == TRAILING:
-            book.trailing += 1
-        if order_at(e.orders, slot).flags & PEG:
-            book.pegs += 1
+        while before != 0 and term_at(e.terms, before).arrival > term.arrival:
+            before = np.int64(term_at(e.terms, before).list_prev)
+    first = np.int64(book.list_first if which == DEPENDENTS else book.active_first)
+    after = np.int64(term_at(e.terms, before).list_next) if before != 0 else first
+    term.list_prev, term.list_next = before, after
+    _link(e, book, which, before, slot, True)
+    _link(e, book, which, after, slot, False)
+    if which == DEPENDENTS:
+        _count_dependent(e, book, slot, 1)
+
+
+@compiled
+def _link(e: Any, book: Any, which: int, neighbour: int, slot: int, is_before: bool) -> None:
+    """Tell the neighbour before (or after) a place in a list, or the list's end, who stands there."""
+    if neighbour != 0:
+        row = term_at(e.terms, neighbour)
+        if is_before:
+            row.list_next = slot
+        else:
+            row.list_prev = slot
+    elif which == DEPENDENTS:
+        if is_before:
+            book.list_first = slot
+        else:
+            book.list_last = slot
+    elif is_before:
+        book.active_first = slot
     else:
         book.active_last = slot
+
+
+@compiled
+def _count_dependent(e: Any, book: Any, slot: int, change: int) -> None:
+    book.attention += change
+    if term_at(e.terms, slot).kind == TRAILING:
+        book.trailing += change
+    if order_at(e.orders, slot).flags & PEG:
+        book.pegs += change
 
 
 @compiled
 def delist(e: Any, book: Any, slot: int) -> None:
     """Take an order out of the list it is in."""
     term = term_at(e.terms, slot)
-    if term.list_prev != 0:
-        term_at(e.terms, term.list_prev).list_next = term.list_next
-    elif term.list == DEPENDENTS:
-        book.list_first = term.list_next
-    else:
-        book.active_first = term.list_next
-    if term.list_next != 0:
-        term_at(e.terms, term.list_next).list_prev = term.list_prev
-    elif term.list == DEPENDENTS:
-        book.list_last = term.list_prev
-    else:
-        book.active_last = term.list_prev
+    which, before, after = np.int64(term.list), np.int64(term.list_prev), np.int64(term.list_next)
+    _link(e, book, which, before, after, True)
+    _link(e, book, which, after, before, False)
     e.moving -= 1
-    if term.list == DEPENDENTS:
-        book.attention -= 1
-        if term.kind == TRAILING:
-            book.trailing -= 1
-        if order_at(e.orders, slot).flags & PEG:
-            book.pegs -= 1
+    if which == DEPENDENTS:
+        _count_dependent(e, book, slot, -1)
     term.list = 0
 
 
@@ -275,6 +284,7 @@ def shrink(e: Any, slot: int, lots: int) -> None:
 def set_expiry(e: Any, book: Any, slot: int) -> None:
     """Start the clock of a DAY or GTD order."""
     order, term = order_at(e.orders, slot), term_at(e.terms, slot)
-    time = term.expiry if term.tif == GTD else book.day_end
-    if (term.tif == GTD or term.tif == DAY) and time < NEVER:
-        set_timer(e, time, EXPIRE, np.int64(order.order), 0, 0)
+    if term.tif == GTD:
+        set_timer(e, np.int64(term.expiry), EXPIRE, np.int64(order.order), 0, 0)
+    elif term.tif == DAY and e.time < book.day_end < NEVER:
+        set_timer(e, np.int64(book.day_end), EXPIRE, np.int64(order.order), 0, 0)

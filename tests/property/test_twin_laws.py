@@ -259,8 +259,10 @@ def test_auctions_trade_as_much_as_any_price_would(make: Make, history: History)
 @often
 @given(history=any_history())
 def test_trades_keep_limits_and_priority(make: Make, history: History) -> None:
-    """No trade is beyond a limit; an order that comes trades first with the first order of the best level."""
+    """No trade is beyond a limit or taken by a post-only order; an order trades first with the first at the best price."""
     exchange = history.open(make)
+    post = Flag.POST_ONLY | Flag.POST_SLIDE
+    posted = {int(row["order"]) for row in history.tape if row["kind"] == Kind.LIMIT and row["flags"] & post}
     sides: dict[int, int] = {}
     limits: dict[int, int] = {}
     for row in range(len(history.tape)):
@@ -276,6 +278,7 @@ def test_trades_keep_limits_and_priority(make: Make, history: History) -> None:
             if kind in (Kind.LIMIT, Kind.STOP_LIMIT) or (kind == Kind.REPLACE and message["price"] > 0):
                 limits[number] = int(message["price"])
         for trade in answer.trades:
+            assert trade["aggressor"] == Side.AUCTION or int(trade["taker"]) not in posted
             for order in (int(trade["maker"]), int(trade["taker"])):
                 if order in limits:
                     better = limits[order] - int(trade["price"])
@@ -288,6 +291,36 @@ def test_trades_keep_limits_and_priority(make: Make, history: History) -> None:
             if first["maker_owner"] == ANONYMOUS or first["maker_owner"] != message["owner"]:
                 assert others[0].price == first["price"]
                 assert others[0].order == first["maker"] or history.instruments[at].matching == "pro_rata"
+
+
+@every_exchange
+@often
+@given(history=any_history())
+def test_queues_keep_time_priority(make: Make, history: History) -> None:
+    """Plain orders that stay at a level keep their order, and those that join it come last."""
+    exchange = history.open(make)
+    plain = {
+        int(row["order"])
+        for row in history.tape
+        if row["kind"] == Kind.LIMIT and not row["flags"] & Flag.REDUCE_ONLY and not row["display"]
+    }
+    plain -= {int(row["order"]) for row in history.tape if row["kind"] == Kind.REPLACE}
+    sides = [(at, side) for at in range(len(history.instruments)) for side in (Side.BUY, Side.SELL)]
+
+    def queues() -> dict[tuple[int, int, int, bool], list[int]]:
+        found: dict[tuple[int, int, int, bool], list[int]] = {}
+        for at, side in sides:
+            for order in resting(exchange, at, side):
+                found.setdefault((at, side, order.price, order.hidden), []).append(order.order)
+        return {level: [order for order in queue if order in plain] for level, queue in found.items()}
+
+    before = queues()
+    for _ in message_by_message(exchange, history.tape):
+        after = queues()
+        for level, queue in after.items():
+            stayed = [order for order in before.get(level, []) if order in queue]
+            assert queue[: len(stayed)] == stayed
+        before = after
 
 
 @every_exchange

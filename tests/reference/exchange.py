@@ -74,6 +74,7 @@ class Order:
     flags: int
     self_trade: int
     reason: int
+    since: int = 0  # time of arrival
     state: State = State.DONE
     shown: int = 0
     traded: int = 0
@@ -92,8 +93,6 @@ class RuleState:
     rule: Any
     width: Fraction
     tenth: int = 0  # ns; 0 = the reference is static
-    renewed: int = 0  # the tenth in which the mean was last renewed
-    mean: int = 0  # mean trade price; 0 = none yet
     fired: bool = False  # market-wide: since the reference was set
 
 
@@ -259,31 +258,31 @@ class ReferenceExchange:
             pass
         self.time = message.time
         books, reject = self._concerned(message)
-        for book in books:
-            self._renew_means(book)
         known = self.orders.get(message.order) if message.kind in BY_ORDER else None
         before = known.traded if known else 0
         self._entered_again = False
         refused = reject is Reject.NONE and message.kind == Kind.REFUSED
         if reject is Reject.NONE and not refused:
             reject = self._handle(message)
+        if refused:  # check 2
+            outcome = (0, Status.REJECTED, message.tif)
+        elif reject is not Reject.NONE:
+            outcome = (0, Status.REJECTED, reject)
+        elif message.kind in ORDERS or self._entered_again:
+            order = self.orders[message.order]
+            outcome = (order.traded - before, *self._status(order))
+        else:
+            outcome = (0, Status.DONE, Reject.NONE)
+        self.noted["reject", reject] += 1
         for book in books:
             self._follow(book)
-        if refused:  # check 2
-            return 0, Status.REJECTED, message.tif
-        self.noted["reject", reject] += 1
-        if reject is not Reject.NONE:
-            return 0, Status.REJECTED, reject
-        if message.kind in ORDERS or self._entered_again:
-            order = self.orders[message.order]
-            status, why = self._status(order)
-            return order.traded - before, status, why
-        return 0, Status.DONE, Reject.NONE
+        return outcome
 
     def _status(self, order: Order) -> tuple[Status, Reject]:
         if order.state is State.DONE:
             return order.ended
-        if order.state is State.RESTING:
+        stopped = order.kind == Kind.LIMIT and order.state is State.SITTING_OUT  # its own trade stopped trading
+        if order.state is State.RESTING or stopped:
             return Status.RESTING, Reject.NONE
         return Status.PENDING, Reject.NONE
 
@@ -304,7 +303,7 @@ class ReferenceExchange:
 
     def _handle(self, message: SimpleNamespace) -> Reject:
         """Check 3, then what the message asks for."""
-        if self.accounts and not (message.owner == ANONYMOUS or 0 <= message.owner < self.accounts):
+        if message.owner < ANONYMOUS or (self.accounts and message.owner >= self.accounts):
             return Reject.UNKNOWN_OWNER
         if message.kind in ORDERS:
             return self._new_order(message)
@@ -330,6 +329,7 @@ class ReferenceExchange:
         order = Order(
             number=message.order,
             arrival=self._stamp(),
+            since=message.time,
             owner=message.owner,
             instrument=message.instrument,
             kind=message.kind,
@@ -340,7 +340,7 @@ class ReferenceExchange:
             trigger=message.trigger,
             display=message.display if message.display < message.quantity else 0,
             tif=message.tif,
-            expiry=message.expiry,
+            expiry=message.expiry if message.tif == TimeInForce.GTD else book.day_end,
             flags=message.flags,
             self_trade=message.self_trade,
             reason=message.reason,
@@ -377,7 +377,9 @@ class ReferenceExchange:
             return Reject.BAD_TRIGGER
         if message.tif > max(TimeInForce):
             return Reject.BAD_TIME_IN_FORCE
-        if kind == Kind.MARKET and message.tif not in (TimeInForce.GTC, *AT_ONCE):
+        if kind == Kind.MARKET and message.tif not in (TimeInForce.GTC, TimeInForce.IOC):
+            return Reject.BAD_TIME_IN_FORCE
+        if kind in (Kind.STOP, Kind.TRAILING_STOP) and message.tif == TimeInForce.FOK:
             return Reject.BAD_TIME_IN_FORCE
         if kind == Kind.PEGGED and message.tif in AT_ONCE:
             return Reject.BAD_TIME_IN_FORCE
@@ -399,8 +401,7 @@ class ReferenceExchange:
         """Let a limit or market order into trading, or say why not; a rejected order is done."""
         if order.kind == Kind.MARKET:
             order.price = book.highest if order.side == Side.BUY else 1
-            if order.tif != TimeInForce.FOK:
-                order.tif = TimeInForce.IOC
+            order.tif = TimeInForce.IOC
         reject, quantity, price = self._check_entry(book, order)
         if reject is not Reject.NONE:
             self._end(order, Status.REJECTED, reject)
@@ -424,9 +425,10 @@ class ReferenceExchange:
             if quantity == 0:
                 return Reject.REDUCE_ONLY, quantity, price
         if order.kind == Kind.LIMIT and not call:
-            rule, bound = self._collar(book, order.side)
-            if isinstance(rule, PriceBand) and beyond(order.side, price, bound):
-                return Reject.PRICE_BAND, quantity, price
+            for state in book.rules:
+                bound = self._bound(book, state, order.side)
+                if isinstance(state.rule, PriceBand) and bound is not None and beyond(order.side, price, bound):
+                    return Reject.PRICE_BAND, quantity, price
         if not self._affords(book, order, quantity, price):
             return Reject.INSUFFICIENT_FUNDS, quantity, price
         if order.tif == TimeInForce.FOK and self._fillable(book, order, quantity) < quantity:
@@ -456,7 +458,9 @@ class ReferenceExchange:
             return self._free_coins(order.owner, book, order) >= quantity
         if order.kind == Kind.MARKET and book.phase is Phase.CONTINUOUS:
             quantity, price = 1, book.best(Side.SELL)
-        return self._cost(book, order.owner, quantity, price) <= self._free_cash(order.owner, order)
+        notional = price * quantity * book.instrument.unit
+        rate = max(self._rate(book, order.owner, "maker"), self._rate(book, order.owner, "taker"))
+        return notional + notional * rate // PPM <= self._free_cash(order.owner, order)
 
     def _fillable(self, book: Book, order: Order, enough: int) -> int:
         """Check 10: lots that an FOK order may count on."""
@@ -495,7 +499,7 @@ class ReferenceExchange:
             self._end_exhausted(order)
         elif why is not Reject.NONE or order.kind == Kind.MARKET or order.tif in AT_ONCE:
             self._end(order, Status.CANCELLED, why)
-        elif book.phase is Phase.CALL and order.flags & Flag.REDUCE_ONLY:
+        elif book.phase is not Phase.CONTINUOUS and order.flags & Flag.REDUCE_ONLY:
             order.state = State.SITTING_OUT
         else:
             self._rest(book, order)
@@ -512,7 +516,8 @@ class ReferenceExchange:
                 if isinstance(rule, PriceBand):
                     return Reject.PRICE_BAND
                 self._halt(book, getattr(rule, "halt", 0), rule.call)
-                return Reject.NONE
+                rests = order.kind == Kind.LIMIT and order.tif not in AT_ONCE
+                return Reject.NONE if rests else Reject.HALTED
             meet = self._share_level if book.instrument.matching == "pro_rata" else self._meet_first
             why = meet(book, order, best)
             if why is not Reject.NONE:
@@ -629,9 +634,9 @@ class ReferenceExchange:
             book.displayed[order.side].append(order)
 
     def _take_out(self, order: Order) -> None:
-        """Take an order out of the book, if it is there."""
+        """Take an order out of the book and of the activation queue, if it is there."""
         book = self.books[order.instrument]
-        for queue in (*book.displayed, *book.hidden):
+        for queue in (*book.displayed, *book.hidden, book.activation):
             if order in queue:
                 queue.remove(order)
         order.shown = 0
@@ -661,7 +666,7 @@ class ReferenceExchange:
         order = self.orders.get(message.order)
         if order is None:
             return Reject.UNKNOWN_ORDER
-        if order.state in (State.DONE, State.TRIGGERED):
+        if order.state is State.DONE:
             return Reject.ORDER_DONE
         if order.owner != message.owner:
             return Reject.NOT_OWNER
@@ -716,8 +721,8 @@ class ReferenceExchange:
         return Reject.NONE
 
     def _by_arrival(self) -> list[Order]:
-        """Orders that rest or wait, oldest first; those in the activation queue are nobody's to cancel."""
-        return [order for order in self.orders.values() if order.state not in (State.DONE, State.TRIGGERED)]
+        """Orders that rest or wait, oldest first."""
+        return [order for order in self.orders.values() if order.state is not State.DONE]
 
     # ------------------------------------------------------------------------------------------- stops and triggers
 
@@ -790,7 +795,7 @@ class ReferenceExchange:
     # --------------------------------------------------------------------------------------------------------- pegs
 
     def _new_peg(self, book: Book, order: Order) -> Reject:
-        if book.phase is Phase.CALL:
+        if book.phase is not Phase.CONTINUOUS:
             order.state = State.SITTING_OUT
             return Reject.NONE
         price = self._peg_price(book, order)
@@ -865,7 +870,8 @@ class ReferenceExchange:
         """Fire the first timer that is due. An order good till a date is its own timer."""
         due = [timer for timer in self._timers if timer[0] <= now]
         for order in self._by_arrival():
-            if order.tif == TimeInForce.GTD and order.expiry <= now:
+            dated = order.tif == TimeInForce.GTD or (order.tif == TimeInForce.DAY and order.expiry > order.since)
+            if dated and order.expiry <= now:
                 due.append((order.expiry, order.arrival, self.books[order.instrument], self._expiry_of(order)))
         if not due:
             return False
@@ -879,21 +885,9 @@ class ReferenceExchange:
 
     def _expiry_of(self, order: Order) -> Callable[[], bool]:
         def expire() -> bool:
+            if order.tif == TimeInForce.DAY:
+                self.noted["day_expired"] += 1
             self._cancel(order, What.EXPIRED)
-            return True
-
-        return expire
-
-    def _end_of_day(self, book: Book) -> Callable[[], bool]:
-        day_end = book.day_end
-
-        def expire() -> bool:
-            if book.day_end != day_end:
-                return False
-            for order in self._by_arrival():
-                if order.instrument == book.index and order.tif == TimeInForce.DAY:
-                    self.noted["day_expired"] += 1
-                    self._cancel(order, What.EXPIRED)
             return True
 
         return expire
@@ -910,7 +904,6 @@ class ReferenceExchange:
                 return Reject.NONE
             if message.expiry > 0:
                 book.day_end = message.expiry
-                self._set_timer(book.day_end, book, self._end_of_day(book))
             if phase is Phase.CONTINUOUS and book.phase is not Phase.CONTINUOUS:
                 self._uncross(book, phase)
             else:
@@ -926,11 +919,11 @@ class ReferenceExchange:
 
     def _set_phase(self, book: Book, phase: Phase) -> None:
         book.phase_set += 1
+        if phase is not Phase.CONTINUOUS:
+            self._sit_out(book)
         if phase is not book.phase:
             book.phase = phase
             self._event(What.PHASE_CHANGED, book, detail=phase)
-        if phase is Phase.CALL:
-            self._sit_out(book)
 
     @staticmethod
     def _depends(order: Order) -> bool:
@@ -996,28 +989,34 @@ class ReferenceExchange:
 
     # -------------------------------------------------------------------------------------------------------- rules
 
-    def _renew_means(self, book: Book) -> None:
-        """A message for the instrument has arrived: in a new tenth of a window its mean trade price is renewed."""
-        for state in book.rules:
-            if not state.tenth or self.time // state.tenth == state.renewed:
-                continue
-            state.renewed = self.time // state.tenth
-            tenths = range(state.renewed - 10, state.renewed)
-            prices = [price for time, price in book.prints if time // state.tenth in tenths]
-            if prices:
-                self.noted["mean_renewed"] += 1
-                state.mean = sum(prices) // len(prices)
+    def _mean(self, book: Book, state: Any) -> int:
+        """Mean price of the trades of the last ten tenths of a window, of the latest tenth that traded before; 0 = none."""
+        if not state.tenth:
+            return 0
+        now = self.time // state.tenth
+        prices = [price for time, price in book.prints if time // state.tenth in range(now - 10, now)]
+        if not prices:
+            earlier = [time // state.tenth for time, _ in book.prints if time // state.tenth < now]
+            prices = [price for time, price in book.prints if earlier and time // state.tenth == max(earlier)]
+        if prices:
+            self.noted["mean_renewed"] += 1
+        return sum(prices) // len(prices) if prices else 0
 
-    @staticmethod
-    def _collar(book: Book, side: int) -> tuple[Any, int | None]:
+    def _bound(self, book: Book, state: Any, side: int) -> int | None:
+        """Return the last price that one rule allows an order of this side."""
+        if isinstance(state.rule, MarketWideBreaker):
+            return None
+        reference = self._mean(book, state) or book.reference
+        if not reference:
+            return None
+        return floor(reference * (1 + state.width)) if side == Side.BUY else ceil(reference * (1 - state.width))
+
+    def _collar(self, book: Book, side: int) -> tuple[Any, int | None]:
         """Return the rule that binds an order of this side in continuous trading, and the last price it allows."""
         binding, bound = None, None
         for state in book.rules:
-            reference = state.mean or book.reference
-            if isinstance(state.rule, MarketWideBreaker) or not reference:
-                continue
-            limit = floor(reference * (1 + state.width)) if side == Side.BUY else ceil(reference * (1 - state.width))
-            if bound is None or beyond(side, bound, limit):
+            limit = self._bound(book, state, side)
+            if limit is not None and (bound is None or beyond(side, bound, limit)):
                 binding, bound = state.rule, limit
         return binding, bound
 
@@ -1030,6 +1029,8 @@ class ReferenceExchange:
                 self.noted["rule", state.rule.rule] += 1
                 for name in state.rule.instruments:
                     halted = next(other for other in self.books if other.instrument.name == name)
+                    if halted.phase is Phase.CLOSED:
+                        continue
                     if state.rule.halt:
                         self._halt(halted, state.rule.halt, state.rule.call)
                     else:
@@ -1131,8 +1132,9 @@ class ReferenceExchange:
         roles = (role_of_taker, "maker") if taker is buyer else ("maker", role_of_taker)
         self._settle(book, buyer.owner, seller.owner, price, lots, roles)
         book.last = price
-        book.prints.append((self.time, price))
-        book.fresh.append(price)
+        if aggressor != Side.AUCTION:
+            book.prints.append((self.time, price))
+            book.fresh.append(price)
         self._trades.append(
             (
                 self.time,

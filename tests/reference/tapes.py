@@ -427,7 +427,9 @@ def _choose_endowment(choose: Choose, instruments: Sequence[Instrument], account
         return pick(choose, (20, 200, 3, 0)) if spot else pick(choose, (0, 4, -4, 15, -15, 40, -40))
 
     return {
-        "cash": tuple(pick(choose, (1_000_000, 50_000, 3_000, 0)) for _ in range(accounts)),
+        "cash": tuple(
+            pick(choose, (1_000_000, choose.integer(0, 50_000), choose.integer(0, 9_000), 0)) for _ in range(accounts)
+        ),
         "position": tuple(tuple(lots(instrument) for instrument in instruments) for _ in range(accounts)),
         "tier": tuple(choose.integer(0, min(len(item.fees) for item in instruments) - 1) for _ in range(accounts)),
     }
