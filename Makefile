@@ -8,7 +8,7 @@ help:
 	@echo "make statistical  the long statistical checks"
 	@echo "make bench        speed of the exchange beside a C++ book"
 	@echo "make bench-peers  the same beside other packages, each in an environment of its own"
-	@echo "make app          the application in the browser"
+	@echo "make app          the application in the browser (not there yet)"
 	@echo "make lock         requirements.lock from pyproject.toml (UPGRADE=--upgrade for newer versions)"
 	@echo "make clean        remove environments, caches and build results; runs/ stays"
 

@@ -258,6 +258,10 @@ def assignment(text: str) -> dict[str, Any]:
 
 
 def _validated(raw: dict[str, Any], source: str) -> Scenario:
+    traders, inputs = raw.get("traders"), raw.get("inputs")
+    if isinstance(traders, Mapping) and isinstance(inputs, Mapping):
+        gone = tuple(f"traders.{name}." for name, body in traders.items() if body is None)
+        raw = {**raw, "inputs": {key: value for key, value in inputs.items() if not str(key).startswith(gone)}}
     try:
         scenario = Scenario.model_validate(raw)
     except ValidationError as error:

@@ -214,7 +214,7 @@ class MarketMakersConfig(TraderConfig):
     )
     lean: float = Field(1.0, ge=0, le=10, description="shift of quotes at full inventory, in half-spreads", examples=[1])
     stop_side_at: float = Field(0.9, gt=0, le=1, description="inventory, of its limit, where the side that adds to it goes", examples=[0.9])
-    pull_sigmas: tuple[float, float] = Field((3.5, 4.5), description="one-minute move that makes firms step back, volatilities")
+    pull_sigmas: tuple[float, float] = Field((3.0, 8.0), description="one-minute move that makes firms step back, in volatilities: least, greatest")
     pull: tuple[Seconds, Seconds] = Field((10.0, 120.0), description="shortest and longest time away", examples=[["10s", "2min"]])
     return_size: float = Field(0.25, gt=0, le=1, description="fraction of its size a firm returns with", examples=[0.25])
     return_half_life: Seconds = Field(450.0, gt=0, description="half-life of what is missing then", examples=["7.5min"])

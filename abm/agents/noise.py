@@ -28,7 +28,7 @@ class NoiseConfig(TraderConfig):
     patient: float = Field(0.2, ge=0, lt=1, description="share of orders that rest as limit orders", examples=[0.2])
     distance_bps: float = Field(5.0, gt=0, description="mean distance of resting orders from the mid, basis points", examples=[5])
     lifetime: Seconds = Field(60.0, gt=0, description="how long resting orders stay", examples=["1min"])
-    slippage: float = Field(0.005, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.005])
+    slippage: float = Field(0.002, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.002])
     cash: float = Field(2_000_000.0, ge=0, description="currency an account starts with", examples=[2e6])
     coins: float = Field(25.0, ge=0, description="coins an account starts with", examples=[25])
 

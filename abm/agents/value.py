@@ -2,7 +2,8 @@
 
 Together they are the latent order book: what is bid within a discount x of the fundamental value grows as x to a power above one, so
 that demand grows faster than in proportion to the discount (MECHANICS 13; Donier, Bonart, Mastromatteo and Bouchaud 2015 for the
-power 2, which makes impact grow with the square root of volume).
+power 2, which makes impact grow with the square root of volume). Accounts learn from the price too, each to its own degree, so that
+demand and supply form anew around where the market trades.
 """
 
 import numpy as np
@@ -27,6 +28,9 @@ class ValueConfig(TraderConfig):
     power: float = Field(1.5, ge=1, le=5, description="demand within a discount x grows as x to this power", examples=[1.5])
     reach: float = Field(0.3, gt=0, lt=1, description="largest discount or premium anyone waits for", examples=[0.3])
     nearest: float = Field(0.001, ge=0, lt=1, description="smallest discount or premium anyone waits for", examples=[0.001])
+    anchoring: float = Field(
+        0.5, ge=0, le=0.5, description="mean weight of the price itself in what an account holds for the value; each has its own", examples=[0.5]
+    )
     look: Seconds = Field(600.0, gt=0, description="mean time between two looks of an account", examples=["10min"])
     display: float = Field(0.1, gt=0, le=1, description="fraction of a resting order that is shown", examples=[0.1])
 
@@ -42,6 +46,8 @@ class ValueTraders(Population):
         c = self.config
         self.discount = c.nearest + (c.reach - c.nearest) * self.random("discount").random(self.size)
         """Each account's distance from the value, as a fraction."""
+        self.anchoring = 2.0 * c.anchoring * self.random("anchoring").random(self.size)
+        """Each account's weight of the price in what it holds for the value."""
         self._wakeups = Wakeups(self.random("look"), self.size, c.look)
         self._arrived = False
         self.wake_every(max(_PULSE, self.model.scenario.clock.step))
@@ -64,6 +70,7 @@ class ValueTraders(Population):
         book = view[self.config.instrument]
         discount = self.discount[who]
         value = self.model.fundamental(self.config.instrument)
+        value = value * (book.mid / value) ** self.anchoring[who]
         below, above = value * np.exp(-discount), value * np.exp(discount)
         fee = book.instrument.fees[min(self.config.tier, len(book.instrument.fees) - 1)].taker
         terms = {"who": who, "reason": Reason.VALUE, "display": self.config.display}

@@ -58,15 +58,19 @@ def uncross_price(e: Any, book: Any, i: int) -> tuple[int, int]:
         return np.int64(0), np.int64(0)
     reference = np.int64(book.reference) if book.reference > 0 else np.int64(book.last)
     if reference == 0:
-        if highest == top and next_below(e, bids, top) == bids.none and lowest == 1 and next_above(e, asks, 1) == asks.none:
+        if lowest == 0 and highest > top and next_below(e, bids, highest) == bids.none and next_above(e, asks, 0) == asks.none:
             return np.int64(0), np.int64(0)
-        reference = (lowest + highest) // 2
+        reference = (max(lowest, 1) + min(highest, top)) // 2
     demand = np.int64(0)
     tick = highest
     while tick != bids.none and tick >= lowest:
         demand += level_lots(e, bids, tick)
         tick = next_below(e, bids, tick)
     supply = level_lots(e, asks, lowest)
+    if lowest == 0:
+        lowest = np.int64(1)
+        supply += level_lots(e, asks, lowest)
+    highest = min(highest, top)
     best_price, best_volume, best_gap, best_distance = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     start = lowest
     bid = lowest  # the lowest bid at or above `start`

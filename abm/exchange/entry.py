@@ -181,9 +181,9 @@ def share_level(
         slot = following
     if total > 0:
         lots = _allot(e, book, i, level, total, own, side, lots, taker, owner, reason, limited)
-    if own:
+    if own and e.reject == 0:
         e.reject = SELF_TRADE
-    elif total == 0 and level.head != 0 and level.head == level.hidden:
+    elif not own and e.reject == 0 and total == 0 and level.head != 0 and level.head == level.hidden:
         lots = meet(e, book, i, np.int64(level.head), side, lots, taker, owner, reason, self_trade, limited)
     return lots
 
@@ -370,7 +370,7 @@ def write_terms(
         order.flags = order.flags | HIDDEN
     if flags & REDUCE_FLAG:
         order.flags = order.flags | REDUCE
-    if 0 < display < lots:
+    if display > 0:
         order.flags = order.flags | ICEBERG
         split(e, slot, lots)
 
@@ -460,7 +460,7 @@ def enter_order(
     """Enter an order that has passed its checks: trade, then rest or end. Answers the status, also in `e.status`, with `e.filled` and `e.reject`."""
     e.reject, e.decremented = 0, 0
     if kind == MARKET:
-        price = np.int64(book.n_ticks) - 1 if side == 0 else np.int64(1)
+        price = np.int64(book.n_ticks) if side == 0 else np.int64(0)
     left = lots
     if book.phase != CALL:
         limited = kind == MARKET and side == 0 and funded(e, book)

@@ -272,7 +272,7 @@ def replace(e: Any, message: Any, slot: int) -> int:
     before = remaining(e, slot, order)
     if lots < 1 or lots > book.max_lots:
         return BAD_QUANTITY
-    flags, tif, own_price = np.int64(0), np.int64(GTC), np.int64(order.price)
+    flags, tif, own_price = np.int64(0), np.int64(GTC), min(max(np.int64(order.price), 1), np.int64(book.n_ticks) - 1)
     if order.flags & TERMS:
         term = term_at(e.terms, slot)
         flags, tif = np.int64(term.flags), np.int64(term.tif)

@@ -77,7 +77,7 @@ BLOCK = np.dtype([("word", u8), ("page", u4)], align=True)
 WORD = np.dtype([("bits", u8)])
 LEVEL = np.dtype([("quantity", i8), ("head", u4), ("tail", u4), ("hidden", u4), ("count", u4)], align=True)
 QUEUE = np.dtype(
-    [("block0", i8), ("up1", i8), ("up2", i8), ("up3", i8), ("best", i4), ("none", i4), ("words3", i4), ("high", i1)], align=True
+    [("block0", i8), ("up1", i8), ("up2", i8), ("up3", i8), ("best", i4), ("none", i4), ("n_ticks", i4), ("words3", i4), ("high", i1)], align=True
 )
 BOOK = np.dtype(
     [
@@ -309,12 +309,13 @@ class Memory:
             book["spot"] = instrument.kind == "spot"
             book["pro_rata"] = instrument.matching == "pro_rata"
             book["phase"] = Phase[instrument.opening.upper()]
-            size = [-(-instrument.n_ticks // 64**level) for level in range(1, 5)]
+            # one tick more than there are prices: in a call market orders stand at 0 and n_ticks, before every limit
+            size = [-(-(instrument.n_ticks + 1) // 64**level) for level in range(1, 5)]
             for q in range(QUEUES):
                 high = q in (0, 3, 5)
                 none = 0 if high else instrument.n_ticks
                 up1, up2, up3 = words, words + size[1], words + size[1] + size[2]
-                queues[i * QUEUES + q] = (blocks, up1, up2, up3, none, none, size[3], high)
+                queues[i * QUEUES + q] = (blocks, up1, up2, up3, none, none, instrument.n_ticks, size[3], high)
                 blocks += size[0]
                 words += sum(size[1:])
         self._put("blocks", np.zeros(blocks, BLOCK))

@@ -103,9 +103,9 @@ class QueuePosition(NamedTuple):
 
 @compiled
 def displayed_from(e: Any, queue: Any, tick: int) -> int:
-    """The nearest tick from `tick` on that shows an order, or 0."""
+    """The nearest tick from `tick` on that shows an order, or 0. Market orders that await an auction have no price to show."""
     while tick != queue.none:
-        if level_of(e, queue, tick).count > 0:
+        if 0 < tick < queue.n_ticks and level_of(e, queue, tick).count > 0:
             return tick
         tick = next_level(e, queue, tick)
     return np.int64(0)

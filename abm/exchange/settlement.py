@@ -77,7 +77,8 @@ def held(e: Any, book: Any, order: Any, lots: int) -> int:
     if order.flags & SELL:
         return lots
     rate = rates_of(e, order.owner, order.instrument).maker
-    return cost(book, order.price, lots, max(rate, np.int64(0)))
+    price = min(np.int64(order.price), np.int64(book.n_ticks) - 1)
+    return cost(book, price, lots, max(rate, np.int64(0)))
 
 
 @compiled

@@ -106,6 +106,9 @@ def measure(names: Sequence[str], repeat: int, peers: bool) -> Report:
         WrongTotals: where volume, trades or the book at the end are not the tape's.
     """
     report = Report()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > 1.0:
+        report.note(f"The machine was busy when this began (load {load:.1f}): every figure is lower than it could be.")
     for name in names:
         made = tape.make(name)
         rate = _in_turn(report, made, repeat)

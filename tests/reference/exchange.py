@@ -74,7 +74,7 @@ class Order:
     flags: int
     self_trade: int
     reason: int
-    since: int = 0  # time of arrival
+    dated: bool = False  # it ends at its expiry
     state: State = State.DONE
     shown: int = 0
     traded: int = 0
@@ -135,12 +135,13 @@ class Book:
         return next(iter(self.prices(side)), 0)
 
     def best_displayed(self, side: int, *, pegs: bool = True) -> int:
-        prices = [order.price for order in self.displayed[side] if pegs or order.kind != Kind.PEGGED]
+        unseen = (Kind.MARKET,) if pegs else (Kind.MARKET, Kind.PEGGED)
+        prices = [order.price for order in self.displayed[side] if order.kind not in unseen]
         return best_of(side, prices) if prices else 0
 
     def quantity_at_best(self, side: int) -> int:
         best = self.best_displayed(side)
-        return sum(order.shown for order in self.displayed[side] if order.price == best)
+        return sum(order.shown for order in self.displayed[side] if order.price == best and order.kind != Kind.MARKET)
 
 
 def best_of(side: int, prices: Iterable[int]) -> int:
@@ -329,7 +330,7 @@ class ReferenceExchange:
         order = Order(
             number=message.order,
             arrival=self._stamp(),
-            since=message.time,
+            dated=message.tif == TimeInForce.GTD or (message.tif == TimeInForce.DAY and book.day_end > message.time),
             owner=message.owner,
             instrument=message.instrument,
             kind=message.kind,
@@ -734,6 +735,7 @@ class ReferenceExchange:
             self._trail(book, order, reference)
         if self._is_through(order, reference):
             order.kind = Kind.LIMIT if order.kind == Kind.STOP_LIMIT else Kind.MARKET
+            order.dated = order.dated and order.kind == Kind.LIMIT  # a market order at once, with no time of its own
             return self._enter(book, order)
         order.state = State.WAITING
         return Reject.NONE
@@ -870,8 +872,7 @@ class ReferenceExchange:
         """Fire the first timer that is due. An order good till a date is its own timer."""
         due = [timer for timer in self._timers if timer[0] <= now]
         for order in self._by_arrival():
-            dated = order.tif == TimeInForce.GTD or (order.tif == TimeInForce.DAY and order.expiry > order.since)
-            if dated and order.expiry <= now:
+            if order.dated and order.expiry <= now:
                 due.append((order.expiry, order.arrival, self.books[order.instrument], self._expiry_of(order)))
         if not due:
             return False

@@ -250,8 +250,17 @@ def _choose_order(choose: Choose, kind: Kind, quantity: int) -> Intent:
         "display": choose.integer(1, 5) if chance(choose, 25) else 0,
         "price_limited": chance(choose, 40),
     }
+    if not chance(choose, 3):
+        _make_consistent(intent, kind)
+    if kind != Kind.LIMIT and chance(choose, 30):
+        intent["flags"] |= Flag.BY_MARK
+    return intent
+
+
+def _make_consistent(intent: Intent, kind: Kind) -> None:
+    """Take away what does not go with the kind of order."""
     at_once = intent["tif"] in (TimeInForce.IOC, TimeInForce.FOK)
-    if kind == Kind.MARKET and not at_once:
+    if kind == Kind.MARKET and intent["tif"] != TimeInForce.IOC:
         intent["tif"] = TimeInForce.GTC
     if kind == Kind.PEGGED and at_once:
         intent["tif"] = TimeInForce.GTC
@@ -264,9 +273,6 @@ def _choose_order(choose: Choose, kind: Kind, quantity: int) -> Intent:
         intent["flags"] &= ~Flag.REDUCE_ONLY
     if intent["flags"] & (Flag.HIDDEN | Flag.REDUCE_ONLY):
         intent["display"] = 0
-    if kind != Kind.LIMIT and chance(choose, 30):
-        intent["flags"] |= Flag.BY_MARK
-    return intent
 
 
 SPOILS: dict[str, Sequence[int]] = {
