@@ -96,7 +96,9 @@ class Hours(Frozen):
         try:
             ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError):
-            raise ValueError(f"{self.timezone!r} is not a time zone; write an IANA name such as America/New_York") from None
+            raise ValueError(
+                f"{self.timezone!r} is not a time zone; write an IANA name such as America/New_York"
+            ) from None
         if self.closes <= self.opens:
             raise ValueError("closes must be later than opens")
         return self

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import mesa  # type: ignore[import-untyped]
+import mesa
 import numpy as np
 import numpy.typing as npt
-from mesa.time import Schedule  # type: ignore[import-untyped]
+from mesa.time import Schedule
 
 from abm.agents import kinds
 from abm.agents.view import View
@@ -74,7 +74,9 @@ class Market(mesa.Model):  # type: ignore[misc]
         self._view: View | None = None
         self.recorder = Recorder(self)
         self.datacollector = mesa.DataCollector(model_reporters=self.recorder.reporters())
-        self.schedule_recurring(self._sample, Schedule(interval=described.clock.units(described.recording.interval), start=0.0))
+        self.schedule_recurring(
+            self._sample, Schedule(interval=described.clock.units(described.recording.interval), start=0.0)
+        )
         for name, config in described.traders.items():
             kinds()[config.kind](self, name, config)
 
@@ -83,7 +85,9 @@ class Market(mesa.Model):  # type: ignore[misc]
     def step(self) -> None:
         """Let everyone who is awake look and decide, match what they send, and write down what happened."""
         view = self.view()
-        orders = [population.orders(view) for population in self.populations if population.awake or population.every_step]
+        orders = [
+            population.orders(view) for population in self.populations if population.awake or population.every_step
+        ]
         batches = [Batch(sent) for sent in orders if sent is not None]
         tape = self.gateway.arrange(batches, self.time_ns + self.scenario.clock.step_ns)
         report = self.exchange.match(tape)
@@ -117,7 +121,9 @@ class Market(mesa.Model):  # type: ignore[misc]
         units = self.scenario.clock.units(duration) if isinstance(duration, str) else float(duration)
         left = self.scenario.clock.steps - self.time
         if units > left + 1e-9:
-            raise ValueError(f"{self.scenario.name} ends in {left:g} steps; choose a later clock.end to run for {units:g}")
+            raise ValueError(
+                f"{self.scenario.name} ends in {left:g} steps; choose a later clock.end to run for {units:g}"
+            )
         super().run_for(units)
 
     # ------------------------------------------------------------------ what can be seen
@@ -162,7 +168,9 @@ class Market(mesa.Model):  # type: ignore[misc]
     def unused_name(self, wanted: str) -> str:
         """The name wanted, or with a number behind it where it is taken."""
         taken = {population.name for population in self.populations}
-        return next(name for name in (wanted, *(f"{wanted}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
+        return next(
+            name for name in (wanted, *(f"{wanted}-{n}" for n in range(2, len(taken) + 3))) if name not in taken
+        )
 
     def admit(self, population: "Population") -> int:
         """Give a population its accounts; the first of them.
@@ -182,7 +190,9 @@ class Market(mesa.Model):  # type: ignore[misc]
         """Credit what a population starts with, and set its fee tier."""
         if population.size:
             self.exchange.accounts.tier[population.rows] = population.config.tier
-            self.ledger.credit(population.rows, "opening", cash=cash, coins=coins, instrument=population.config.instrument)
+            self.ledger.credit(
+                population.rows, "opening", cash=cash, coins=coins, instrument=population.config.instrument
+            )
             self.recorder.opened(population)
 
     def owner_of(self, row: int) -> str:

@@ -117,7 +117,9 @@ def read_result(folder: str | Path) -> Result:
         raise FileNotFoundError(f"{place}: not a run folder, or not a whole one (no manifest.json)")
     manifest = json.loads((place / "manifest.json").read_text("utf-8"))
     if manifest.get("format") != FORMAT:
-        raise ValueError(f"{place}: format {manifest.get('format')} cannot be read, only {FORMAT}; run the scenario again")
+        raise ValueError(
+            f"{place}: format {manifest.get('format')} cannot be read, only {FORMAT}; run the scenario again"
+        )
     summary = json.loads((place / "summary.json").read_text("utf-8"))
     audit = summary.pop("audit")
     keys = ("cash_entered", "cash_held", "fees", "lots_entered", "lots_held")
@@ -177,26 +179,40 @@ class Recorder:
         self._trades: list[Records] = []
         self._bars: list[tuple[Any, ...]] = []
         self._flows: list[tuple[Any, ...]] = []
-        self._last = np.array([instrument.ticks(instrument.reference_price or 0) for instrument in self._instruments], np.int64)
+        self._last = np.array(
+            [instrument.ticks(instrument.reference_price or 0) for instrument in self._instruments], np.int64
+        )
+        self._mid_ticks = [float(ticks) for ticks in self._last]
+        self._last_seen = [0] * n
         self._bar_start_ns = 0
         self._openings: list[tuple[Population, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
 
     # ------------------------------------------------------------------ while it runs
 
     def quote(self, step: int, quotes: Any) -> None:
-        """Note the mid prices before a step; where a side is empty the last trade or, before any, the reference stands in."""
+        """Note the mid prices before a step.
+
+        Where a side is empty, a trade since then or else the mid before stands in, as far as the other side allows.
+        """
         for k, instrument in enumerate(self._instruments):
-            bid, ask = int(quotes.best_bid[k]), int(quotes.best_ask[k])
+            bid, ask, last = int(quotes.best_bid[k]), int(quotes.best_ask[k]), int(quotes.last[k])
             if bid and ask:
                 ticks = (bid + ask) / 2.0
             else:
-                ticks = float(quotes.last[k] or quotes.reference[k])
+                ticks = float(last) if last != self._last_seen[k] else self._mid_ticks[k]
+                ticks = max(ticks, float(bid))
+                if ask:
+                    ticks = min(ticks, float(ask))
+            self._mid_ticks[k] = ticks
+            self._last_seen[k] = last
             self.mids[k, step] = ticks * instrument.tick
 
     def opened(self, population: "Population") -> None:
         """Note what a population starts with."""
         accounts = self._market.exchange.accounts
-        self._openings.append((population, accounts.cash[population.rows].copy(), accounts.position[population.rows].copy()))
+        self._openings.append(
+            (population, accounts.cash[population.rows].copy(), accounts.position[population.rows].copy())
+        )
 
     def observe(self, report: Any) -> None:
         """Take in what one step brought."""
@@ -239,7 +255,9 @@ class Recorder:
             )
             for role in ("taker", "maker"):
                 volume = np.bincount(mine[f"{role}_reason"], weights=lots, minlength=len(_REASONS))
-                notional = np.bincount(mine[f"{role}_reason"], weights=lots * prices.astype(np.float64), minlength=len(_REASONS))
+                notional = np.bincount(
+                    mine[f"{role}_reason"], weights=lots * prices.astype(np.float64), minlength=len(_REASONS)
+                )
                 for reason in np.flatnonzero(volume):
                     coins, value = volume[reason] * instrument.lot, notional[reason] * instrument.lot * instrument.tick
                     self._flows.append((self._bar_start_ns, instrument.name, role, _REASONS[reason], coins, value))
@@ -289,13 +307,15 @@ class Recorder:
     def _utc(self, time_ns: npt.NDArray[np.int64]) -> pd.DatetimeIndex:
         return pd.DatetimeIndex(self._start + time_ns.astype("timedelta64[ns]")).tz_localize("UTC")
 
-    def _names(self, owners: npt.NDArray[np.int32]) -> pd.Categorical:
+    def _names(self, owners: npt.NDArray[np.int32]) -> Any:
         populations = [population for population, _, _ in self._openings]
         firsts = np.array([population.first for population in populations], np.int64)
         order = np.argsort(firsts)
-        return pd.Categorical.from_codes(
-            order[np.maximum(np.searchsorted(firsts[order], owners, side="right") - 1, 0)] if len(order) else np.zeros(0, int),
-            categories=[population.name for population in populations],
+        return _labels(
+            order[np.maximum(np.searchsorted(firsts[order], owners, side="right") - 1, 0)]
+            if len(order)
+            else np.zeros(0, int),
+            [population.name for population in populations],
         )
 
     def trades_table(self) -> pd.DataFrame:
@@ -306,14 +326,14 @@ class Recorder:
         return pd.DataFrame(
             {
                 "time": self._utc(trades["time"]),
-                "instrument": pd.Categorical.from_codes(trades["instrument"], [i.name for i in self._instruments]),
+                "instrument": _labels(trades["instrument"], [i.name for i in self._instruments]),
                 "price": np.round(trades["price"] * ticks, 9),
                 "quantity": np.round(trades["quantity"] * lots, 9),
-                "aggressor": pd.Categorical.from_codes(trades["aggressor"], _SIDES),
+                "aggressor": _labels(trades["aggressor"], _SIDES),
                 "taker": self._names(trades["taker_owner"]),
                 "maker": self._names(trades["maker_owner"]),
-                "taker_reason": pd.Categorical.from_codes(trades["taker_reason"], _REASONS),
-                "maker_reason": pd.Categorical.from_codes(trades["maker_reason"], _REASONS),
+                "taker_reason": _labels(trades["taker_reason"], _REASONS),
+                "maker_reason": _labels(trades["maker_reason"], _REASONS),
                 "taker_account": trades["taker_owner"],
                 "maker_account": trades["maker_owner"],
                 "taker_order": trades["taker"],
@@ -380,7 +400,9 @@ class Recorder:
             "end": scenario.clock.utc(market.time_ns).isoformat(),
             "steps": market.steps_done,
             "instruments": {
-                instrument.name: _about(bars[bars["instrument"] == instrument.name], self.mids[k, : market.steps_done + 1])
+                instrument.name: _about(
+                    bars[bars["instrument"] == instrument.name], self.mids[k, : market.steps_done + 1]
+                )
                 for k, instrument in enumerate(self._instruments)
             },
             "traders": self._about_traders(),
@@ -388,7 +410,9 @@ class Recorder:
             "messages": self._messages,
             "trades": self._n_trades,
             "events": self._events,
-            "rejects": {reject.name.lower(): int(self._rejects[reject]) for reject in Reject if reject and self._rejects[reject]},
+            "rejects": {
+                reject.name.lower(): int(self._rejects[reject]) for reject in Reject if reject and self._rejects[reject]
+            },
             "audit_passed": audit.passed,
             "event_log_hash": self._hash.hexdigest(),
         }
@@ -418,6 +442,10 @@ class Recorder:
                     int(accounts.position[population.rows, k].sum()) * instrument.lot
                 )
         return about
+
+
+def _labels(codes: npt.NDArray[Any], names: list[str]) -> Any:
+    return pd.Categorical.from_codes(codes.astype(np.int64), pd.Index(names))
 
 
 def _about(bars: pd.DataFrame, mids: npt.NDArray[np.float64]) -> dict[str, Any]:

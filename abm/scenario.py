@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from abm.agents import TraderConfig, kinds
@@ -31,7 +39,9 @@ class Recording(Frozen):
     """What a run keeps."""
 
     interval: Seconds = Field(60.0, gt=0, description="duration of a bar and of a depth sample", examples=["1min"])
-    depth_bps: float = Field(100.0, gt=0, le=10_000, description="depth is counted within this many basis points of the mid")
+    depth_bps: float = Field(
+        100.0, gt=0, le=10_000, description="depth is counted within this many basis points of the mid"
+    )
     trades: bool = Field(True, description="whether each trade is kept as a row")
 
 
@@ -64,7 +74,9 @@ class Scenario(Frozen):
     seed: int = Field(1, ge=0, lt=2**63, description="seed of all random streams")
     clock: Clock = Field(description="start, end and step")
     instruments: dict[str, Instrument] = Field(min_length=1, description="what is traded, by name")
-    fundamentals: dict[str, Fundamental] = Field(default={}, description="news about what is traded, by name; none where it is left out")
+    fundamentals: dict[str, Fundamental] = Field(
+        default={}, description="news about what is traded, by name; none where it is left out"
+    )
     traders: dict[str, Annotated[SerializeAsAny[TraderConfig], BeforeValidator(_configured)]] = Field(
         default={}, description="who trades, by name"
     )
@@ -86,7 +98,9 @@ class Scenario(Frozen):
     def _name_kinds(cls, value: Any) -> Any:
         if isinstance(value, Mapping):
             return {
-                k: {**v, "kind": v.get("kind") or k} if isinstance(v, Mapping) else v for k, v in value.items() if v is not None
+                k: {**v, "kind": v.get("kind") or k} if isinstance(v, Mapping) else v
+                for k, v in value.items()
+                if v is not None
             }
         return value
 
@@ -140,15 +154,17 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"), list("-+.0123456789")
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"),
+    list("-+.0123456789"),
 )
 
 
@@ -157,7 +173,9 @@ def _parse(text: str, source: str) -> Any:
         return yaml.load(text, _Loader)  # a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        raise ScenarioError(f"{source}{f', line {mark.line + 1}' if mark else ''}: {error.problem or 'not YAML'}") from None
+        raise ScenarioError(
+            f"{source}{f', line {mark.line + 1}' if mark else ''}: {error.problem or 'not YAML'}"
+        ) from None
     except yaml.YAMLError as error:
         raise ScenarioError(f"{source}: not YAML ({str(error).splitlines()[0]})") from None
 
@@ -190,7 +208,9 @@ def _find(name: str, beside: Path | None = None) -> Path:
 def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The mapping of a file, laid over what it is based on."""
     if path in chain:
-        raise ScenarioError(f"{path.name}: based_on goes round in a circle: {' -> '.join(p.stem for p in (*chain, path))}")
+        raise ScenarioError(
+            f"{path.name}: based_on goes round in a circle: {' -> '.join(p.stem for p in (*chain, path))}"
+        )
     raw = _read(path)
     base = raw.pop("based_on", None)
     if base is None:
@@ -204,7 +224,7 @@ def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _merge(below, raw)
 
 
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` laid on `base`: mappings key by key, everything else replaced."""
     merged = dict(base)
     for key, value in over.items():
@@ -324,7 +344,11 @@ def _locate(loc: tuple[int | str, ...], raw: Any) -> tuple[list[str], type[BaseM
         elif path and path[-1] == "instruments":
             below = Instrument
         else:
-            below = _model_of(model.model_fields[str(part)].annotation) if model and str(part) in model.model_fields else None
+            below = (
+                _model_of(model.model_fields[str(part)].annotation)
+                if model and str(part) in model.model_fields
+                else None
+            )
         if last:
             return [*path, str(part)], model
         path.append(str(part))

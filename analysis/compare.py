@@ -40,13 +40,13 @@ class Row:
         return self.simulated - self.observed
 
     def to_dict(self) -> dict[str, Any]:
-        """The row as plain values, for JSON; what is not a number is None."""
+        """The row as plain values, for JSON; what is not a finite number is None."""
         numbers = {key: getattr(self, key) for key in ("observed", "low", "high", "simulated", "gap")}
         return {
             "observation": self.observation,
             "quantity": self.quantity,
             "unit": self.unit,
-            **{key: None if np.isnan(value) else float(value) for key, value in numbers.items()},
+            **{key: float(value) if np.isfinite(value) else None for key, value in numbers.items()},
             "role": self.role,
             "inside": self.inside,
             "note": self.note,
@@ -91,7 +91,9 @@ def compare(result: Result) -> list[Row]:
                 observed=float(seen["value"]),
                 low=float(seen["low"]) if pd.notna(seen["low"]) else -np.inf if pd.notna(seen["high"]) else np.nan,
                 high=float(seen["high"]) if pd.notna(seen["high"]) else np.inf if pd.notna(seen["low"]) else np.nan,
-                simulated=_measure(comparison["measure"], result, comparison["instrument"], seen["from_utc"], seen["to_utc"]),
+                simulated=_measure(
+                    comparison["measure"], result, comparison["instrument"], seen["from_utc"], seen["to_utc"]
+                ),
                 role=comparison["role"],
                 note=comparison["note"],
             )

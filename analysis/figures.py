@@ -65,7 +65,9 @@ def _date_axis(ax: Any, times: pd.Series) -> None:
 
 def _title(ax: Any, text: str, result: Result) -> None:
     ax.set_title(text, loc="left", fontsize=11, fontweight="bold")
-    ax.set_title(f"{result.summary['scenario']}, seed {result.summary['seed']}", loc="right", fontsize=8, color="#777777")
+    ax.set_title(
+        f"{result.summary['scenario']}, seed {result.summary['seed']}", loc="right", fontsize=8, color="#777777"
+    )
 
 
 def price_and_depth(result: Result, instrument: str) -> Figure:
@@ -77,18 +79,19 @@ def price_and_depth(result: Result, instrument: str) -> Figure:
         fig = Figure(figsize=(9, 5.6), layout="constrained")
         top, low = _axes(fig, nrows=2, sharex=True, height_ratios=[2.2, 1])
     change = result.summary["instruments"][instrument]["return"]
-    top.plot(times, bars["mid"], color=_INK, linewidth=1.0)
+    opening = result.summary["instruments"][instrument]["open"]
+    top.plot([bars["time"].iloc[0], *times], [opening, *bars["mid"]], color=_INK, linewidth=1.0)
     top.set_ylabel("mid price (USD)")
     top.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    _title(top, f"{instrument}: {change:+.1%} from {result.summary['instruments'][instrument]['open']:,.0f} USD", result)
+    _title(top, f"{instrument}: {change:+.1%} from {opening:,.0f} USD", result)
     # Depth has no sign of its own: offers are drawn upwards and bids downwards.
     low.fill_between(times, bars["ask_depth"] / 1e6, color=_ASK, linewidth=0, label="offers")
     low.fill_between(times, -bars["bid_depth"] / 1e6, color=_BID, linewidth=0, label="bids")
     low.axhline(0, color=_INK, linewidth=0.6)
     low.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     low.set_ylabel(f"shown within {bps:g} bp\n(million USD)")
-    low.legend(frameon=False, ncols=2, loc="upper right", fontsize=8)
-    _date_axis(low, times)
+    low.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 0.97), fontsize=8)
+    _date_axis(low, pd.Series([bars["time"].iloc[0], times.iloc[-1]]))
     return fig
 
 
@@ -97,7 +100,13 @@ def volume_by_reason(result: Result, instrument: str) -> Figure:
     flows = result.flows[result.flows["instrument"] == instrument]
     times = result.bars["time"]
     span = times.iloc[-1] - times.iloc[0]
-    rule, unit = ("1h", "an hour") if span > pd.Timedelta("12h") else ("10min", "10 min") if span > pd.Timedelta("1h") else ("1min", "a minute")
+    rule, unit = (
+        ("1h", "an hour")
+        if span > pd.Timedelta("12h")
+        else ("10min", "10 min")
+        if span > pd.Timedelta("1h")
+        else ("1min", "a minute")
+    )
     width = pd.Timedelta(rule)
     edges = pd.date_range(times.iloc[0].floor(rule), times.iloc[-1].floor(rule), freq=rule)
     with mpl.rc_context(sns.axes_style("white")):
@@ -107,14 +116,23 @@ def volume_by_reason(result: Result, instrument: str) -> Figure:
     handles: dict[str, Any] = {}
     for role, sign in (("taker", 1.0), ("maker", -1.0)):
         mine = flows[flows["role"] == role]
-        table = mine.groupby([mine["time"].dt.floor(rule), "reason"], observed=True)["volume"].sum().unstack(fill_value=0.0)
+        table = (
+            mine.groupby([mine["time"].dt.floor(rule), "reason"], observed=True)["volume"].sum().unstack(fill_value=0.0)
+        )
         table = table.reindex(edges, fill_value=0.0)
         base = np.zeros(len(edges))
         for reason in sorted(table.columns, key=lambda name: order.get(name, len(order))):
             label, colour, hatch = REASONS[reason]
             height = table[reason].to_numpy()
             drawn = ax.bar(
-                edges + width / 2, sign * height, width=width, bottom=sign * base, color=colour, hatch=hatch, linewidth=0, edgecolor="white"
+                edges + width / 2,
+                sign * height,
+                width=width,
+                bottom=sign * base,
+                color=colour,
+                hatch=hatch,
+                linewidth=0,
+                edgecolor="white",
             )
             base += height
             handles.setdefault(label, drawn)

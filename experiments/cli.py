@@ -6,7 +6,9 @@ Bad input is answered with one line and exit status 2, an interrupt with status 
 import functools
 import json as json_format
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,12 +88,17 @@ def _about_disk(error: OSError) -> str:
 @app.command()
 @_answers
 def run(
-    scenario: Annotated[str, typer.Argument(help="Name of a scenario (abm list), or path of a YAML file.", show_default=False)],
+    scenario: Annotated[
+        str, typer.Argument(help="Name of a scenario (abm list), or path of a YAML file.", show_default=False)
+    ],
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the scenario's.", show_default=False)] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value (abm schema); may be repeated.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value (abm schema); may be repeated."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder to make.", show_default="runs/<scenario>-seed<seed>-<time>")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder to make.", show_default="runs/<scenario>-seed<seed>-<time>")
+    ] = None,
     check_determinism: Annotated[
         bool, typer.Option("--check-determinism", help="Run twice, and fail unless both event logs have the same hash.")
     ] = False,
@@ -113,10 +120,10 @@ def run(
     place = out if out is not None else rundir.default_place(chosen.name, chosen.seed, started)
     rundir.check(place)
     silent = quiet or json
-    result = _play(chosen, chosen.description or chosen.name, silent)
+    result = _play(chosen, chosen.name, silent)
     rows = compare(result)
     figures = rundir.save(result, place, started)
-    second = _play(chosen, "once more", silent) if check_determinism else None
+    second = _play(chosen, f"{chosen.name}, second run", silent) if check_determinism else None
     equal = second is None or second.summary["event_log_hash"] == result.summary["event_log_hash"]
     if json:
         content = {
@@ -136,7 +143,9 @@ def run(
         typer.echo(f"time          {(datetime.now(UTC) - started).total_seconds():.1f} s")
     if second is not None and not equal:
         hashes = f"{result.summary['event_log_hash']} and {second.summary['event_log_hash']}"
-        raise Wrong(f"{chosen.name}: not deterministic: the event logs of two runs with seed {chosen.seed} have the hashes {hashes}")
+        raise Wrong(
+            f"{chosen.name}: not deterministic: the event logs of two runs with seed {chosen.seed} have the hashes {hashes}"
+        )
     if not result.audit.passed:
         raise Wrong(f"{chosen.name}: the audit failed: {'; '.join(result.audit.faults)} (see {place / 'summary.json'})")
 
@@ -147,19 +156,72 @@ def _play(scenario: "Scenario", label: str, silent: bool) -> "Result":
 
     import abm
 
-    if silent:
-        return abm.run(scenario)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=scenario.clock.steps)
-        return abm.run(scenario, lambda done, _total: bar.update(task, completed=done))
+    console = Console(stderr=True)
+    with _interrupts() as check:
+        if silent:
+            return abm.run(scenario, lambda _done, _total: check())
+        if not console.is_terminal:
+            return abm.run(scenario, _Lines(label, check))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(label, total=scenario.clock.steps)
+
+            def advance(done: int, _total: int) -> None:
+                check()
+                bar.update(task, completed=done)
+
+            return abm.run(scenario, advance)
+
+
+class _Lines:
+    """Progress for a file or a pipe: a line at the start and at each tenth."""
+
+    def __init__(self, label: str, check: Callable[[], None]) -> None:
+        self._label, self._check = label, check
+        self._started, self._tenth = time.monotonic(), -1
+
+    def __call__(self, done: int, total: int) -> None:
+        self._check()
+        tenth = 10 * done // total
+        if tenth > self._tenth:
+            self._tenth = tenth
+            left = (time.monotonic() - self._started) * (total - done) / done
+            _say(f"{self._label}: {100 * done // total} %" + (f", {left:.0f} s left" if tenth else ""))
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], None]]:
+    """Make sure that Ctrl-C ends a run: gives a check that raises KeyboardInterrupt if there was one.
+
+    Python drops an interrupt that falls into a callback of a weak reference, of which Mesa and Numba have many.
+    """
+    import signal
+
+    asked = False
+
+    def note(_number: int, _frame: object) -> None:
+        nonlocal asked
+        asked = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    before, hook = signal.signal(signal.SIGINT, note), sys.unraisablehook
+    sys.unraisablehook = lambda dropped: None if isinstance(dropped.exc_value, KeyboardInterrupt) else hook(dropped)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = hook
 
 
 def _number(value: float, unit: str, sign: str = "") -> str:
@@ -199,12 +261,12 @@ def _show(result: "Result", rows: list["Row"], scenario: "Scenario") -> None:
                 notes.append(row.note)
             mark = "*" * (notes.index(row.note) + 1) if row.note else ""
             table.add_row(
-                row.observation,
+                row.observation + mark,
                 _number(row.observed, row.unit),
                 _bounds(row),
                 _number(row.simulated, row.unit),
                 _number(row.gap, row.unit, "+"),
-                row.role + mark,
+                row.role,
                 _verdict(row),
             )
         console.print(table)
@@ -270,7 +332,9 @@ def list_(json: Json = False) -> None:
 @app.command()
 @_answers
 def schema(
-    section: Annotated[str, typer.Argument(help="Section, such as clock, instruments, traders, traders.noise.", show_default=False)] = "",
+    section: Annotated[
+        str, typer.Argument(help="Section, such as clock, instruments, traders, traders.noise.", show_default=False)
+    ] = "",
     json: Json = False,
 ) -> None:
     """The keys of a scenario, with their units, defaults and bounds."""
@@ -278,7 +342,9 @@ def schema(
 
     title, rows = describe(section)
     if json:
-        typer.echo(json_format.dumps({"section": section, "about": title, "keys": [row.__dict__ for row in rows]}, indent=2))
+        typer.echo(
+            json_format.dumps({"section": section, "about": title, "keys": [row.__dict__ for row in rows]}, indent=2)
+        )
         return
     typer.echo(title)
     _print_rows([(r.key, r.default, r.about) for r in rows], ("key", "default", "meaning"))
@@ -307,7 +373,10 @@ app.command()(bench)
 
 
 @app.command(
-    "replay", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False, no_args_is_help=False
+    "replay",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+    no_args_is_help=False,
 )
 @_answers
 def replay(context: typer.Context) -> None:

@@ -1,5 +1,6 @@
 """The folder a run leaves: tables, summary, figures, manifest. It appears whole or not at all."""
 
+import errno
 import os
 import platform
 import sys
@@ -11,7 +12,19 @@ from typing import Any
 
 from abm.record import Result, whole_folder, write_json
 
-_LIBRARIES = ("exit-cascade", "mesa", "numpy", "numba", "pandas", "pyarrow", "pydantic", "scipy", "networkx", "seaborn", "matplotlib")
+_LIBRARIES = (
+    "exit-cascade",
+    "mesa",
+    "numpy",
+    "numba",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "scipy",
+    "networkx",
+    "seaborn",
+    "matplotlib",
+)
 
 
 def default_place(name: str, seed: int, now: datetime) -> Path:
@@ -36,6 +49,8 @@ def check(place: Path) -> None:
     while not parent.exists():
         made.append(parent)
         parent = parent.parent
+    if not parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
     place.absolute().parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryFile(dir=place.absolute().parent) as probe:
@@ -62,6 +77,15 @@ def save(result: Result, place: Path, started: datetime) -> list[Path]:
     Raises:
         OSError: It cannot be written; nothing is left then.
     """
+    try:
+        return _save(result, place, started)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(place)) from error
+
+
+def _save(result: Result, place: Path, started: datetime) -> list[Path]:
     from analysis.figures import draw
 
     with whole_folder(place) as folder:
@@ -75,7 +99,7 @@ def save(result: Result, place: Path, started: datetime) -> list[Path]:
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
             "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
-            "files": sorted(path.name for path in folder.iterdir()) + ["manifest.json"],
+            "files": [*sorted(path.name for path in folder.iterdir()), "manifest.json"],
         }
         write_json(folder / "manifest.json", manifest)
     return [place / figure.name for figure in figures]

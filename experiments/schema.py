@@ -47,7 +47,9 @@ def describe(section: str) -> tuple[str, list[Key]]:
         here = ".".join(parts[:position])
         if here == "traders":
             if part not in kinds():
-                raise ScenarioError(f"{section}: {part!r} is not a kind of trader{meant(part, kinds())} (abm schema traders)")
+                raise ScenarioError(
+                    f"{section}: {part!r} is not a kind of trader{meant(part, kinds())} (abm schema traders)"
+                )
             models = [kinds()[part].config_class]
             continue
         if here == "instruments" and part not in models[0].model_fields:
@@ -57,7 +59,9 @@ def describe(section: str) -> tuple[str, list[Key]]:
             if position == 0 and part in kinds():
                 return describe(f"traders.{section}")
             prefix = f"{here}." if here else ""
-            raise ScenarioError(f"{section}: {prefix}{part} is not a key{meant(part, fields, prefix)} (abm schema{' ' + here if here else ''})")
+            raise ScenarioError(
+                f"{section}: {prefix}{part} is not a key{meant(part, fields, prefix)} (abm schema{' ' + here if here else ''})"
+            )
         models = list(models_in(fields[part].annotation))
         if not models:
             field = fields[part]

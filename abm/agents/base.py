@@ -3,14 +3,15 @@
 Both are Mesa agents, send the same messages, and are made known by the decorator `trader`, with a configuration that says its units.
 """
 
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import mesa  # type: ignore[import-untyped]
+import mesa
 import numpy as np
 import numpy.typing as npt
-from mesa.time import Schedule  # type: ignore[import-untyped]
+from mesa.time import Schedule
 from pydantic import Field
 
 from abm.agents import orders as order_arrays
@@ -48,7 +49,9 @@ def trader[T: type["Population"]](kind: str) -> Callable[[T], T]:
     """Make a class known as a kind of trader; the annotation of its attribute `config` names its configuration class."""
 
     def register(cls: T) -> T:
-        config = next(base.__annotations__["config"] for base in cls.__mro__ if "config" in base.__dict__.get("__annotations__", {}))
+        config = next(
+            base.__annotations__["config"] for base in cls.__mro__ if "config" in inspect.get_annotations(base)
+        )
         if isinstance(config, str):  # annotations of a module with `from __future__ import annotations`
             config = vars(sys.modules[cls.__module__]).get(config)
         if not (isinstance(config, type) and issubclass(config, TraderConfig)):
@@ -102,7 +105,9 @@ class Population(mesa.Agent):  # type: ignore[misc]
         self._everyone = np.arange(self.size)
         self._instruments: tuple[Instrument, ...] = model.exchange.instruments
         n = len(self._instruments)
-        self._spent, self._sold, self._sent = (np.zeros(shape, np.int64) for shape in (self.size, (self.size, n), self.size))
+        self._spent, self._sold, self._sent = (
+            np.zeros(shape, np.int64) for shape in (self.size, (self.size, n), self.size)
+        )
         delay, latency = self.random("latency"), self.config.latency
         self._delays = Block(lambda k: latency.draw(delay, k))
         self.setup()
@@ -143,7 +148,9 @@ class Population(mesa.Agent):  # type: ignore[misc]
         first = max(units(start), self.model.time)
         last = None if end is None else units(end)
         if last is None or first <= last:
-            self.model.schedule_recurring(self.wake, Schedule(interval=max(1.0, units(interval)), start=first, end=last))
+            self.model.schedule_recurring(
+                self.wake, Schedule(interval=max(1.0, units(interval)), start=first, end=last)
+            )
 
     # ------------------------------------------------------------------ what it has
 
@@ -152,23 +159,24 @@ class Population(mesa.Agent):  # type: ignore[misc]
         """Cash in currency."""
         return np.asarray(self.model.cash[self.first : self.first + self.size] / MONEY_UNITS)
 
-    @property
-    def free_cash(self) -> Floats:
-        """Cash in currency that no resting order holds back."""
-        block = slice(self.first, self.first + self.size)
-        return np.asarray((self.model.cash[block] - self.model.cash_reserved[block]) / MONEY_UNITS)
+    def free_cash(self, who: npt.NDArray[Any] | None = None) -> Floats:
+        """Cash in currency that no resting order holds back, of some accounts (counted from 0) or all."""
+        rows = self._rows(who)
+        return np.asarray((self.model.cash[rows] - self.model.cash_reserved[rows]) / MONEY_UNITS)
 
-    def holdings(self, instrument: str | None = None) -> Floats:
-        """Coins or shares held."""
+    def holdings(self, instrument: str | None = None, who: npt.NDArray[Any] | None = None) -> Floats:
+        """Coins or shares held by some accounts (counted from 0) or all."""
         index = self.model.exchange.index(instrument or self.config.instrument)
-        lots = self.model.position[self.first : self.first + self.size, index]
+        return np.asarray(self.model.position[self._rows(who), index] * self._instruments[index].lot)
+
+    def free_holdings(self, instrument: str | None = None, who: npt.NDArray[Any] | None = None) -> Floats:
+        """Coins or shares that no resting sale holds back, of some accounts (counted from 0) or all."""
+        index, rows = self.model.exchange.index(instrument or self.config.instrument), self._rows(who)
+        lots = self.model.position[rows, index] - self.model.position_reserved[rows, index]
         return np.asarray(lots * self._instruments[index].lot)
 
-    def free_holdings(self, instrument: str | None = None) -> Floats:
-        """Coins or shares held that no resting sale holds back."""
-        index, block = self.model.exchange.index(instrument or self.config.instrument), slice(self.first, self.first + self.size)
-        lots = self.model.position[block, index] - self.model.position_reserved[block, index]
-        return np.asarray(lots * self._instruments[index].lot)
+    def _rows(self, who: npt.NDArray[Any] | None) -> Any:
+        return slice(self.first, self.first + self.size) if who is None else self.rows[who]
 
     # ------------------------------------------------------------------ what it can send
 

@@ -21,14 +21,18 @@ class Flow(Frozen):
 
     day: date = Field(description="New York date of the session", examples=["2026-02-05"])
     usd: float = Field(description="net flow of all funds in currency; negative: redemptions", examples=[-4.5e8])
-    source: str = Field(min_length=1, description="where the figure comes from", examples=["observations.csv etf.flow.mtd"])
+    source: str = Field(
+        min_length=1, description="where the figure comes from", examples=["observations.csv etf.flow.mtd"]
+    )
 
 
 class EtfConfig(TraderConfig):
     """Allocators in funds; one account is a group of funds."""
 
     accounts: int = Field(5, ge=0, le=1000, description="groups of funds", examples=[5])
-    shares: tuple[float, ...] = Field((0.55, 0.2, 0.12, 0.08, 0.05), description="share of each group in coins and flows")
+    shares: tuple[float, ...] = Field(
+        (0.55, 0.2, 0.12, 0.08, 0.05), description="share of each group in coins and flows"
+    )
     coins: float = Field(1.285e6, ge=0, description="coins held by all funds together", examples=[1.285e6])
     cash: float = Field(2e9, ge=0, description="currency that can come in, all funds together", examples=[2e9])
     flows: tuple[Flow, ...] = Field((), description="net flows by session, with their source")
@@ -36,12 +40,16 @@ class EtfConfig(TraderConfig):
     fixing: Hours = Field(Hours(opens=time(15), closes=time(16)), description="the hour of the fixing")
     fixing_share: float = Field(0.6, ge=0, le=1, description="part of a flow that trades in that hour", examples=[0.6])
     slice: Seconds = Field(15.0, gt=0, description="time between two child orders", examples=["15s"])
-    slippage: float = Field(0.005, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.005])
+    slippage: float = Field(
+        0.005, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.005]
+    )
 
     @model_validator(mode="after")
     def _each_has_a_share(self) -> "EtfConfig":
         if len(self.shares) != self.accounts:
-            raise ValueError(f"shares has {len(self.shares)} entries for {self.accounts} accounts; give one for each group")
+            raise ValueError(
+                f"shares has {len(self.shares)} entries for {self.accounts} accounts; give one for each group"
+            )
         if self.accounts and (min(self.shares) < 0 or sum(self.shares) <= 0):
             raise ValueError("shares must not be negative, nor all 0")
         return self

@@ -38,18 +38,40 @@ class HoldersConfig(TraderConfig):
     accounts: int = Field(400, ge=0, le=10_000_000, description="accounts", examples=[400])
     coins: float = Field(12e6, ge=0, description="coins held by all accounts together", examples=[12e6])
     cost_basis: tuple[tuple[float, float], ...] = Field(
-        ((6e3, 8), (20e3, 9), (30e3, 8), (43e3, 7), (63e3, 9), (67.5e3, 8), (76e3, 4), (87.5e3, 11), (96e3, 9), (105e3, 8), (116e3, 5)),
+        (
+            (6e3, 8),
+            (20e3, 9),
+            (30e3, 8),
+            (43e3, 7),
+            (63e3, 9),
+            (67.5e3, 8),
+            (76e3, 4),
+            (87.5e3, 11),
+            (96e3, 9),
+            (105e3, 8),
+            (116e3, 5),
+        ),
         min_length=1,
         description="price paid in currency, and weight",
         examples=[[[43e3, 7], [67.5e3, 8]]],
     )
-    hazard: float = Field(0.0012, ge=0, le=1, description="part of the coins that moves in a day when nothing happens", examples=[0.0012])
-    gain_effect: float = Field(1.5, ge=0, le=100, description="rise of the hazard with the logarithm of the gain", examples=[1.5])
-    fall_effect: float = Field(2.0, ge=0, le=100, description="rise of it for each 10 % fallen in a day beyond 5 %", examples=[2])
-    market_share: float = Field(0.05, ge=0, le=1, description="part of what moves that is sold on this market", examples=[0.05])
+    hazard: float = Field(
+        0.0012, ge=0, le=1, description="part of the coins that moves in a day when nothing happens", examples=[0.0012]
+    )
+    gain_effect: float = Field(
+        1.5, ge=0, le=100, description="rise of the hazard with the logarithm of the gain", examples=[1.5]
+    )
+    fall_effect: float = Field(
+        2.0, ge=0, le=100, description="rise of it for each 10 % fallen in a day beyond 5 %", examples=[2]
+    )
+    market_share: float = Field(
+        0.05, ge=0, le=1, description="part of what moves that is sold on this market", examples=[0.05]
+    )
     lump: float = Field(3.0, gt=0, description="mean size of a sale in coins", examples=[3])
     every: Seconds = Field(60.0, gt=0, description="time between two rounds of sales", examples=["1min"])
-    slippage: float = Field(0.003, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.003])
+    slippage: float = Field(
+        0.003, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.003]
+    )
     zones: tuple[Zone, ...] = Field((), description="resting demand, with its source")
     display: float = Field(0.05, gt=0, le=1, description="fraction of a resting order that is shown", examples=[0.05])
 
@@ -76,7 +98,11 @@ class LongTermHolders(Population):
         wide = np.array([[z.low, z.high] for z in c.zones]).reshape(-1, 2)
         self._bids = wide[:, :1] + (wide[:, 1:] - wide[:, :1]) * where.random((len(c.zones), n))
         weight = where.exponential(1.0, (len(c.zones), n))
-        self._wanted = np.array([[z.coins] for z in c.zones]).reshape(-1, 1) * weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
+        self._wanted = (
+            np.array([[z.coins] for z in c.zones]).reshape(-1, 1)
+            * weight
+            / np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
+        )
         self._sales = self.random("sale")
         self._bids_placed = False
         self._last_round = 0.0
@@ -97,7 +123,10 @@ class LongTermHolders(Population):
         if not self._bids_placed:
             self._bids_placed = True
             terms = {"reason": Reason.ACCUMULATION, "display": c.display}
-            bids = [self.limit_buy(book, price, wanted, **terms) for price, wanted in zip(self._bids, self._wanted, strict=True)]
+            bids = [
+                self.limit_buy(book, price, wanted, **terms)
+                for price, wanted in zip(self._bids, self._wanted, strict=True)
+            ]
             return join(bids) if bids else None
         days = (view.seconds - self._last_round) / DAY
         self._last_round = view.seconds

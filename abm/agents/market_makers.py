@@ -72,13 +72,13 @@ _MASS_CANCEL, _LIMIT, _GTC, _SLIDE = int(Kind.MASS_CANCEL), int(Kind.LIMIT), int
 _REASON = int(Reason.MARKET_MAKING)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _withdraw(m: Any, owner: int, instrument: int) -> None:
     m.kind, m.owner, m.instrument, m.side, m.order = _MASS_CANCEL, owner, instrument, 0, 0
     m.price, m.quantity, m.tif, m.flags, m.reason = 0, 0, 0, 0, 0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def quotes(
     firms: Records,
     state: Records,
@@ -197,39 +197,88 @@ class MarketMakersConfig(TraderConfig):
     capital: tuple[float, ...] = Field(
         (450e6, 450e6, 450e6) + (90e6,) * 7, description="currency, one for each firm", examples=[[450e6, 90e6]]
     )
-    book_share: float = Field(0.15, gt=0, le=1, description="share of its capital that a firm commits to this book", examples=[0.15])
-    depth_usd: float = Field(8e6, ge=0, description="currency a side within 100 bp in the calm, all firms together", examples=[8e6])
-    depth_exponent: float = Field(0.67, gt=0, le=2, description="depth within x grows as x to this power", examples=[0.67])
+    book_share: float = Field(
+        0.15, gt=0, le=1, description="share of its capital that a firm commits to this book", examples=[0.15]
+    )
+    depth_usd: float = Field(
+        8e6, ge=0, description="currency a side within 100 bp in the calm, all firms together", examples=[8e6]
+    )
+    depth_exponent: float = Field(
+        0.67, gt=0, le=2, description="depth within x grows as x to this power", examples=[0.67]
+    )
     levels: int = Field(10, ge=1, le=100, description="quotes a side", examples=[10])
-    outermost_bps: float = Field(150.0, gt=0, le=5000, description="distance of the last quote, basis points", examples=[150])
+    outermost_bps: float = Field(
+        150.0, gt=0, le=5000, description="distance of the last quote, basis points", examples=[150]
+    )
     half_spread: tuple[float, float] = Field(
-        (0.03, 0.27), description="least and greatest half-spread among the firms, in one-minute volatilities", examples=[[0.03, 0.27]]
+        (0.03, 0.27),
+        description="least and greatest half-spread among the firms, in one-minute volatilities",
+        examples=[[0.03, 0.27]],
     )
-    calm_volatility: float = Field(0.42, gt=0, le=5, description="a year; where size and spread are as given", examples=[0.42])
-    size_exponent: float = Field(0.5, ge=0, le=3, description="size shrinks as volatility to this power", examples=[0.5])
-    inventory_limit: float = Field(0.1, gt=0, le=1, description="largest inventory, as a share of the coins committed", examples=[0.1])
-    news: float = Field(1.0, ge=0, le=1, description="part of the news that quotes follow at once, without a trade", examples=[1])
+    calm_volatility: float = Field(
+        0.42, gt=0, le=5, description="a year; where size and spread are as given", examples=[0.42]
+    )
+    size_exponent: float = Field(
+        0.5, ge=0, le=3, description="size shrinks as volatility to this power", examples=[0.5]
+    )
+    inventory_limit: float = Field(
+        0.1, gt=0, le=1, description="largest inventory, as a share of the coins committed", examples=[0.1]
+    )
+    news: float = Field(
+        1.0, ge=0, le=1, description="part of the news that quotes follow at once, without a trade", examples=[1]
+    )
     impact_bps: float = Field(
-        0.248, ge=0, le=1000, description="shift of quotes for a million of currency that takers made the firms trade, bp", examples=[0.248]
+        0.248,
+        ge=0,
+        le=1000,
+        description="shift of quotes for a million of currency that takers made the firms trade, bp",
+        examples=[0.248],
     )
-    lean: float = Field(1.0, ge=0, le=10, description="shift of quotes at full inventory, in half-spreads", examples=[1])
-    stop_side_at: float = Field(0.9, gt=0, le=1, description="inventory, of its limit, where the side that adds to it goes", examples=[0.9])
-    pull_sigmas: tuple[float, float] = Field((3.0, 8.0), description="one-minute move that makes firms step back, in volatilities: least, greatest")
-    pull: tuple[Seconds, Seconds] = Field((10.0, 120.0), description="shortest and longest time away", examples=[["10s", "2min"]])
-    return_size: float = Field(0.25, gt=0, le=1, description="fraction of its size a firm returns with", examples=[0.25])
+    lean: float = Field(
+        1.0, ge=0, le=10, description="shift of quotes at full inventory, in half-spreads", examples=[1]
+    )
+    stop_side_at: float = Field(
+        0.9, gt=0, le=1, description="inventory, of its limit, where the side that adds to it goes", examples=[0.9]
+    )
+    pull_sigmas: tuple[float, float] = Field(
+        (3.0, 8.0), description="one-minute move that makes firms step back, in volatilities: least, greatest"
+    )
+    pull: tuple[Seconds, Seconds] = Field(
+        (10.0, 120.0), description="shortest and longest time away", examples=[["10s", "2min"]]
+    )
+    return_size: float = Field(
+        0.25, gt=0, le=1, description="fraction of its size a firm returns with", examples=[0.25]
+    )
     return_half_life: Seconds = Field(450.0, gt=0, description="half-life of what is missing then", examples=["7.5min"])
-    loss_limit: float = Field(0.015, gt=0, lt=1, description="loss, of the capital in the book, that makes a firm step back", examples=[0.015])
-    look: tuple[Seconds, Seconds] = Field((1.0, 2.0), description="shortest and longest time between two looks", examples=[["1s", "2s"]])
-    keep: float = Field(0.5, ge=0, description="quotes stay while their centre moves by less than this many half-spreads", examples=[0.5])
+    loss_limit: float = Field(
+        0.015, gt=0, lt=1, description="loss, of the capital in the book, that makes a firm step back", examples=[0.015]
+    )
+    look: tuple[Seconds, Seconds] = Field(
+        (1.0, 2.0), description="shortest and longest time between two looks", examples=[["1s", "2s"]]
+    )
+    keep: float = Field(
+        0.5,
+        ge=0,
+        description="quotes stay while their centre moves by less than this many half-spreads",
+        examples=[0.5],
+    )
     stale: Seconds = Field(60.0, gt=0, description="quotes are renewed after this time", examples=["1min"])
-    memory: Seconds = Field(60.0, gt=0, description="half-life with which the price a firm believes in follows the mid", examples=["1min"])
-    fast: Seconds = Field(300.0, gt=0, description="half-life of the volatility that spread and size follow", examples=["5min"])
-    slow: Seconds = Field(3600.0, gt=0, description="half-life of the volatility that a move is measured by", examples=["1h"])
+    memory: Seconds = Field(
+        60.0, gt=0, description="half-life with which the price a firm believes in follows the mid", examples=["1min"]
+    )
+    fast: Seconds = Field(
+        300.0, gt=0, description="half-life of the volatility that spread and size follow", examples=["5min"]
+    )
+    slow: Seconds = Field(
+        3600.0, gt=0, description="half-life of the volatility that a move is measured by", examples=["1h"]
+    )
 
     @model_validator(mode="after")
     def _each_has_capital(self) -> "MarketMakersConfig":
         if len(self.capital) != self.accounts:
-            raise ValueError(f"capital has {len(self.capital)} entries for {self.accounts} accounts; give one for each firm")
+            raise ValueError(
+                f"capital has {len(self.capital)} entries for {self.accounts} accounts; give one for each firm"
+            )
         if min(self.capital, default=1.0) <= 0:
             raise ValueError("capital must be greater than 0 for each firm")
         for name in ("half_spread", "pull_sigmas", "pull", "look"):
@@ -310,7 +359,7 @@ class MarketMakers(Population):
     def decide(self, view: View) -> Records | None:
         """Quotes of the firms that look now, each after the withdrawal of its old ones."""
         book = view[self.config.instrument]
-        tick, lot = book.instrument.tick, book.instrument.lot
+        tick = book.instrument.tick
         block = slice(self.first, self.first + self.size)
         position = self.model.position[block, book.index]
         mid = book.mid / tick

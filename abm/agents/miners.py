@@ -4,7 +4,7 @@ MECHANICS 3. The hashprice falls with the coin's price, the power bill does not:
 """
 
 import numpy as np
-from mesa.time import Priority  # type: ignore[import-untyped]
+from mesa.time import Priority
 from pydantic import Field, model_validator
 
 from abm.agents.base import Numbers, Population, TraderConfig, trader
@@ -37,14 +37,24 @@ class MinersConfig(TraderConfig):
     subsidy: float = Field(3.125, ge=0, description="coins per block", examples=[3.125])
     block_interval: Seconds = Field(600.0, gt=0, description="mean time between blocks", examples=["10min"])
     reserve: float = Field(1.8e6, ge=0, description="coins in reserve, all firms together", examples=[1.8e6])
-    cash_days: tuple[float, float] = Field((20.0, 180.0), description="days of power that firms have in cash: least, greatest")
-    sell_share: tuple[float, float] = Field((0.6, 1.0), description="part of production that firms sell: least, greatest")
+    cash_days: tuple[float, float] = Field(
+        (20.0, 180.0), description="days of power that firms have in cash: least, greatest"
+    )
+    sell_share: tuple[float, float] = Field(
+        (0.6, 1.0), description="part of production that firms sell: least, greatest"
+    )
     power_median: float = Field(0.055, gt=0, lt=1, description="median price of power, USD/kWh", examples=[0.055])
     power_sigma: float = Field(0.22, ge=0, le=2, description="standard deviation of its logarithm", examples=[0.22])
-    low_cash_days: float = Field(60.0, ge=0, description="below so many days of power in cash, reserves are sold", examples=[60])
-    reserve_rate: float = Field(0.02, ge=0, le=1, description="largest part of the reserve sold in a day", examples=[0.02])
+    low_cash_days: float = Field(
+        60.0, ge=0, description="below so many days of power in cash, reserves are sold", examples=[60]
+    )
+    reserve_rate: float = Field(
+        0.02, ge=0, le=1, description="largest part of the reserve sold in a day", examples=[0.02]
+    )
     every: Seconds = Field(3600.0, gt=0, description="time between two sales of a firm", examples=["1h"])
-    slippage: float = Field(0.005, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.005])
+    slippage: float = Field(
+        0.005, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.005]
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "MinersConfig":

@@ -15,20 +15,32 @@ from abm.clock import Seconds
 from abm.exchange.messages import Reason, Records, Side, TimeInForce
 from abm.random import Block
 
-_ORDER = np.dtype([("who", np.int64), ("side", np.int64), ("tif", np.int64), ("size", np.float64), ("price", np.float64)])
+_ORDER = np.dtype(
+    [("who", np.int64), ("side", np.int64), ("tif", np.int64), ("size", np.float64), ("price", np.float64)]
+)
 
 
 class NoiseConfig(TraderConfig):
     """Noise traders."""
 
     accounts: int = Field(500, ge=0, le=10_000_000, description="accounts", examples=[500])
-    volume_per_day: float = Field(20_000.0, ge=0, description="coins traded at once a day, buys and sales together", examples=[20_000])
-    orders_per_second: float = Field(3.0, gt=0, le=10_000, description="orders per second, all accounts together", examples=[3])
-    size_sigma: float = Field(1.3, ge=0, le=4, description="standard deviation of the logarithm of order sizes", examples=[1.3])
+    volume_per_day: float = Field(
+        20_000.0, ge=0, description="coins traded at once a day, buys and sales together", examples=[20_000]
+    )
+    orders_per_second: float = Field(
+        3.0, gt=0, le=10_000, description="orders per second, all accounts together", examples=[3]
+    )
+    size_sigma: float = Field(
+        1.3, ge=0, le=4, description="standard deviation of the logarithm of order sizes", examples=[1.3]
+    )
     patient: float = Field(0.2, ge=0, lt=1, description="share of orders that rest as limit orders", examples=[0.2])
-    distance_bps: float = Field(5.0, gt=0, description="mean distance of resting orders from the mid, basis points", examples=[5])
+    distance_bps: float = Field(
+        5.0, gt=0, description="mean distance of resting orders from the mid, basis points", examples=[5]
+    )
     lifetime: Seconds = Field(60.0, gt=0, description="how long resting orders stay", examples=["1min"])
-    slippage: float = Field(0.002, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.002])
+    slippage: float = Field(
+        0.002, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.002]
+    )
     cash: float = Field(2_000_000.0, ge=0, description="currency an account starts with", examples=[2e6])
     coins: float = Field(25.0, ge=0, description="coins an account starts with", examples=[25])
 
@@ -45,7 +57,9 @@ class NoiseTraders(Population):
         per_step = c.orders_per_second * self.model.scenario.clock.step
         mean = c.volume_per_day / 86400.0 / (c.orders_per_second * (1.0 - c.patient))
         location = math.log(mean) - c.size_sigma**2 / 2.0 if mean > 0 else -math.inf
-        number, who, side, size, patient, distance = map(self.random, ("number", "who", "side", "size", "patient", "distance"))
+        number, who, side, size, patient, distance = map(
+            self.random, ("number", "who", "side", "size", "patient", "distance")
+        )
 
         def draw(n: int) -> npt.NDArray[np.void]:
             orders = np.zeros(n, _ORDER)

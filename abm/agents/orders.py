@@ -35,7 +35,7 @@ def each(value: Any, n: int, dtype: Any) -> npt.NDArray[Any]:
     return array
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def write(
     out: Records,
     kind: int,
@@ -99,7 +99,7 @@ def write(
     return n
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def fit(
     messages: Records,
     first: int,
@@ -167,7 +167,8 @@ def fit(
         elif kind == _LIMIT or kind == _MARKET:
             lots = min(message.quantity, max_lots[instrument])
             if message.side == 0:
-                price = message.price if kind == _LIMIT else asks[instrument]
+                # A market order is reckoned a little above the best ask, where its last lots may trade.
+                price = message.price if kind == _LIMIT else asks[instrument] + asks[instrument] // 100
                 if price > 0:
                     free = cash[owner] - cash_reserved[owner] - spent[own]
                     cost = np.int64(price) * units[instrument]
@@ -178,7 +179,9 @@ def fit(
                     if lots > 0:
                         spent[own] += lots * cost + np.int64(lots * cost * (ppm * 1e-6)) + 1
             else:
-                lots = min(lots, position[owner, instrument] - position_reserved[owner, instrument] - sold[own, instrument])
+                lots = min(
+                    lots, position[owner, instrument] - position_reserved[owner, instrument] - sold[own, instrument]
+                )
                 if lots > 0:
                     sold[own, instrument] += lots
             if lots <= 0:

@@ -21,19 +21,37 @@ class RetailConfig(TraderConfig):
     accounts: int = Field(20_000, ge=0, le=10_000_000, description="accounts", examples=[20_000])
     coins: float = Field(12_000.0, ge=0, description="coins held by all accounts together", examples=[12_000])
     cash: float = Field(500e6, ge=0, description="currency held by all accounts together", examples=[500e6])
-    size_sigma: float = Field(2.0, ge=0, le=4, description="standard deviation of the logarithm of an account's size", examples=[2.0])
-    look: Seconds = Field(7200.0, gt=0, description="mean time between two looks of an account when nothing moves", examples=["2h"])
-    attention: float = Field(1.0, ge=0, le=10, description="looks become this much more frequent for each per cent moved in an hour")
-    savings: float = Field(0.25, ge=0, description="part of the cash that goes into regular purchases in a day", examples=[0.25])
+    size_sigma: float = Field(
+        2.0, ge=0, le=4, description="standard deviation of the logarithm of an account's size", examples=[2.0]
+    )
+    look: Seconds = Field(
+        7200.0, gt=0, description="mean time between two looks of an account when nothing moves", examples=["2h"]
+    )
+    attention: float = Field(
+        1.0, ge=0, le=10, description="looks become this much more frequent for each per cent moved in an hour"
+    )
+    savings: float = Field(
+        0.25, ge=0, description="part of the cash that goes into regular purchases in a day", examples=[0.25]
+    )
     trend_followers: float = Field(0.4, ge=0, le=1, description="share of accounts that follow trends", examples=[0.4])
     trend_window: Seconds = Field(14_400.0, gt=0, description="over which they measure a trend", examples=["4h"])
     trend_median: float = Field(0.03, gt=0, lt=1, description="median move that makes them follow it", examples=[0.03])
     dip_buyers: float = Field(0.3, ge=0, le=1, description="share of accounts that buy dips", examples=[0.3])
-    dip_median: float = Field(0.06, gt=0, lt=1, description="median fall within a day that makes them buy", examples=[0.06])
-    panic_median: float = Field(0.15, gt=0, lt=1, description="median fall within a day that makes an account sell all", examples=[0.15])
-    threshold_sigma: float = Field(0.5, ge=0, le=2, description="standard deviation of the logarithm of all thresholds", examples=[0.5])
-    trade_share: float = Field(0.2, gt=0, le=1, description="part of its means that a follower or dip buyer uses at a time", examples=[0.2])
-    slippage: float = Field(0.01, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.01])
+    dip_median: float = Field(
+        0.06, gt=0, lt=1, description="median fall within a day that makes them buy", examples=[0.06]
+    )
+    panic_median: float = Field(
+        0.15, gt=0, lt=1, description="median fall within a day that makes an account sell all", examples=[0.15]
+    )
+    threshold_sigma: float = Field(
+        0.5, ge=0, le=2, description="standard deviation of the logarithm of all thresholds", examples=[0.5]
+    )
+    trade_share: float = Field(
+        0.2, gt=0, le=1, description="part of its means that a follower or dip buyer uses at a time", examples=[0.2]
+    )
+    slippage: float = Field(
+        0.01, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.01]
+    )
 
     def model_post_init(self, _context: object) -> None:
         """The styles are shares of the same accounts."""
@@ -86,7 +104,7 @@ class RetailTraders(Population):
         who = due[self._looks.random(len(due)) * self._fastest < rate]
         who = who[~self.panicked[who]]
         trend, day = book.return_over(c.trend_window), book.return_over(86400.0)
-        coins, cash = self.free_holdings()[who], self.free_cash[who]
+        coins, cash = self.free_holdings(who=who), self.free_cash(who)
 
         panics = (-day > self.panic_at[who]) & (coins > 0)
         rested = now - self._acted_at[who] >= c.trend_window

@@ -23,13 +23,26 @@ class ValueConfig(TraderConfig):
     """Value traders."""
 
     accounts: int = Field(300, ge=0, le=10_000_000, description="accounts", examples=[300])
-    demand: float = Field(1.5e9, ge=0, description="currency bid within `within` below the value; as much is offered above", examples=[1.5e9])
+    demand: float = Field(
+        1.5e9,
+        ge=0,
+        description="currency bid within `within` below the value; as much is offered above",
+        examples=[1.5e9],
+    )
     within: float = Field(0.2, gt=0, lt=1, description="fraction of the value", examples=[0.2])
-    power: float = Field(1.5, ge=1, le=5, description="demand within a discount x grows as x to this power", examples=[1.5])
+    power: float = Field(
+        1.5, ge=1, le=5, description="demand within a discount x grows as x to this power", examples=[1.5]
+    )
     reach: float = Field(0.3, gt=0, lt=1, description="largest discount or premium anyone waits for", examples=[0.3])
-    nearest: float = Field(0.001, ge=0, lt=1, description="smallest discount or premium anyone waits for", examples=[0.001])
+    nearest: float = Field(
+        0.001, ge=0, lt=1, description="smallest discount or premium anyone waits for", examples=[0.001]
+    )
     anchoring: float = Field(
-        0.5, ge=0, le=0.5, description="mean weight of the price itself in what an account holds for the value; each has its own", examples=[0.5]
+        0.5,
+        ge=0,
+        le=0.5,
+        description="mean weight of the price itself in what an account holds for the value; each has its own",
+        examples=[0.5],
     )
     look: Seconds = Field(600.0, gt=0, description="mean time between two looks of an account", examples=["10min"])
     display: float = Field(0.1, gt=0, le=1, description="fraction of a resting order that is shown", examples=[0.1])
@@ -70,14 +83,14 @@ class ValueTraders(Population):
         book = view[self.config.instrument]
         discount = self.discount[who]
         value = self.model.fundamental(self.config.instrument)
-        value = value * (book.mid / value) ** self.anchoring[who]
-        below, above = value * np.exp(-discount), value * np.exp(discount)
+        held_for = value * (book.mid / value) ** self.anchoring[who]
+        below, above = held_for * np.exp(-discount), held_for * np.exp(discount)
         fee = book.instrument.fees[min(self.config.tier, len(book.instrument.fees) - 1)].taker
         terms = {"who": who, "reason": Reason.VALUE, "display": self.config.display}
         return join(
             [
                 self.cancel_all(book, who),
                 self.limit_buy(book, below, self.cash[who] / (below * (1.0 + fee)), **terms),
-                self.limit_sell(book, above, self.holdings()[who], **terms),
+                self.limit_sell(book, above, self.holdings(who=who), **terms),
             ]
         )

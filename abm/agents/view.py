@@ -33,7 +33,7 @@ class Book:
         self.step = step
         self._step_s = step_s
         self.mid: float = float(history[step])
-        """Mid price in currency; where a side is empty the last trade or, before any, the reference price."""
+        """Mid price in currency; where a side is empty what was known last stands in (at first the reference price)."""
 
     @property
     def bid(self) -> float | None:

@@ -112,7 +112,8 @@ class Ledger:
         """What entered and why: money units under `cash`, lots under the names of instruments."""
         names = [instrument.name for instrument in self._exchange.instruments]
         return {
-            why: {"cash": cash} | {name: int(lots) for name, lots in zip(names, self._lots.get(why, ()), strict=False) if lots}
+            why: {"cash": cash}
+            | {name: int(lots) for name, lots in zip(names, self._lots.get(why, ()), strict=False) if lots}
             for why, cash in self._cash.items()
         }
 
@@ -127,7 +128,9 @@ class Ledger:
         faults: list[str] = []
         entered, held, fees = sum(self._cash.values()), int(accounts.cash.sum()), int(accounts.fees)
         if held + fees != entered:
-            faults.append(f"cash: {held} held and {fees} of fees are not the {entered} that entered ({held + fees - entered:+d})")
+            faults.append(
+                f"cash: {held} held and {fees} of fees are not the {entered} that entered ({held + fees - entered:+d})"
+            )
         lots_entered = np.sum([np.zeros(len(names), np.int64), *self._lots.values()], axis=0)
         lots_held = accounts.position.sum(axis=0)
         for k, name in enumerate(names):
@@ -136,7 +139,9 @@ class Ledger:
         self._report(faults, accounts.cash < 0, "cash", accounts.cash)
         cash, lots = self._needed()
         self._report(faults, accounts.cash_reserved != cash, "reserved cash", accounts.cash_reserved, cash)
-        self._report(faults, accounts.cash_reserved > accounts.cash, "reserved cash", accounts.cash_reserved, accounts.cash)
+        self._report(
+            faults, accounts.cash_reserved > accounts.cash, "reserved cash", accounts.cash_reserved, accounts.cash
+        )
         for k, name in enumerate(names):
             position, reserved = accounts.position[:, k], accounts.position_reserved[:, k]
             if exchange.instruments[k].kind == "spot":
@@ -174,6 +179,8 @@ class Ledger:
     def _report(faults: list[str], wrong: Any, what: str, found: Any, expected: Any = None) -> None:
         rows = np.flatnonzero(wrong)
         for row in rows[:_SHOWN]:
-            faults.append(f"account {row}: {what} {found[row]}" + ("" if expected is None else f", but {expected[row]}"))
+            faults.append(
+                f"account {row}: {what} {found[row]}" + ("" if expected is None else f", but {expected[row]}")
+            )
         if len(rows) > _SHOWN:
             faults.append(f"and {len(rows) - _SHOWN} more accounts: {what}")

@@ -35,7 +35,18 @@ def barred(book: Any, kind: int, tif: int, flags: int) -> int:
 
 @compiled
 def refusal(
-    e: Any, book: Any, i: int, kind: int, side: int, price: int, lots: int, owner: int, flags: int, tif: int, self_trade: int, released: int
+    e: Any,
+    book: Any,
+    i: int,
+    kind: int,
+    side: int,
+    price: int,
+    lots: int,
+    owner: int,
+    flags: int,
+    tif: int,
+    self_trade: int,
+    released: int,
 ) -> int:
     """Checks 8 to 11 on an order: the reason to refuse it, or NONE."""
     if kind != MARKET and book.watched and book.phase == CONTINUOUS and outside_band(e, book, side, price):
@@ -52,7 +63,11 @@ def refusal(
             return INSUFFICIENT_FUNDS
     if tif == FOK and not fillable(e, book, i, side, price, lots, owner, self_trade):
         return NOT_FILLABLE
-    if (flags & (POST_ONLY | POST_SLIDE)) != 0 and opposite.best != opposite.none and within(side, np.int64(opposite.best), price):
+    if (
+        (flags & (POST_ONLY | POST_SLIDE)) != 0
+        and opposite.best != opposite.none
+        and within(side, np.int64(opposite.best), price)
+    ):
         if flags & POST_ONLY:
             return WOULD_TRADE
         if not 1 <= slide(opposite, side, price) < book.n_ticks:
@@ -77,7 +92,22 @@ def re_enter(e: Any, book: Any, slot: int, kind: int, limit: int, lots: int, rea
         display, flags, tif = np.int64(term.display), np.int64(term.flags), np.int64(term.tif)
     i, side, owner = np.int64(order.instrument), np.int64(order.flags & SELL), np.int64(order.owner)
     return enter_order(
-        e, book, i, slot, kind, side, limit, lots, display, np.int64(order.order), owner, reason, flags, tif, 0, self_trade
+        e,
+        book,
+        i,
+        slot,
+        kind,
+        side,
+        limit,
+        lots,
+        display,
+        np.int64(order.order),
+        owner,
+        reason,
+        flags,
+        tif,
+        0,
+        self_trade,
     )
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from abm.exchange.admission import CONTINUOUS, readmit
 from abm.exchange.collars import set_reference
 from abm.exchange.compilation import compiled
-from abm.exchange.admission import CONTINUOUS, readmit
 from abm.exchange.entry import IOC, LIMIT, MARKET, split, use_up
 from abm.exchange.levels import append, detach, level_of, next_above, next_below
 from abm.exchange.memory import (
@@ -58,7 +58,12 @@ def uncross_price(e: Any, book: Any, i: int) -> tuple[int, int]:
         return np.int64(0), np.int64(0)
     reference = np.int64(book.reference) if book.reference > 0 else np.int64(book.last)
     if reference == 0:
-        if lowest == 0 and highest > top and next_below(e, bids, highest) == bids.none and next_above(e, asks, 0) == asks.none:
+        if (
+            lowest == 0
+            and highest > top
+            and next_below(e, bids, highest) == bids.none
+            and next_above(e, asks, 0) == asks.none
+        ):
             return np.int64(0), np.int64(0)
         reference = (max(lowest, 1) + min(highest, top)) // 2
     demand = np.int64(0)

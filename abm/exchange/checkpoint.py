@@ -50,11 +50,16 @@ def _members(memory: Memory) -> Iterator[tuple[str, Any]]:
     def columns(rows: Records) -> dict[str, Any]:
         return {field: pa.array(np.ascontiguousarray(rows[field])) for field in rows.dtype.names or ()}
 
-    yield "engine", pa.table({field: column for field, column in columns(memory.engine).items() if field not in ADDRESSES})
+    yield (
+        "engine",
+        pa.table({field: column for field, column in columns(memory.engine).items() if field not in ADDRESSES}),
+    )
     for name, count in _used(memory).items():
         rows = memory.tables[name][:count]
         if name in SPARSE:
-            filled = np.flatnonzero(rows[rows.dtype.names[0]] if name == "upper" else (rows["word"] != 0) | (rows["page"] != 0))
+            filled = np.flatnonzero(
+                rows["bits"] if name == "upper" else (rows["word"] != 0) | (rows["page"] != 0)
+            )
             yield name, pa.table({"index": pa.array(filled), **columns(rows[filled])})
         else:
             yield name, pa.table(columns(rows))
@@ -79,7 +84,9 @@ def write(path: Path, instruments: tuple[Instrument, ...], state: dict[str, int]
         with zipfile.ZipFile(unfinished, "w") as archive:
             for name, table in _members(memory):
                 sink = pa.BufferOutputStream()
-                with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+                with pa.ipc.new_stream(
+                    sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
+                ) as writer:
                     writer.write_table(table)
                 data = sink.getvalue().to_pybytes()
                 manifest["tables"][name] = {"rows": table.num_rows, "sha256": hashlib.sha256(data).hexdigest()}
@@ -106,13 +113,19 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         raise CheckpointError(f"{path}: the manifest was edited; write the checkpoint again with Exchange.save")
     manifest = json.loads(members[MANIFEST])
     if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
-        raise CheckpointError(f"{path}: format version {manifest.get('version')}, this is {VERSION}; load it with the version that wrote it")
+        raise CheckpointError(
+            f"{path}: format version {manifest.get('version')}, this is {VERSION}; load it with the version that wrote it"
+        )
     if manifest["layout"] != layout():
-        raise CheckpointError(f"{path}: record layout {manifest['layout']}, this is {layout()}; load it with the version that wrote it")
+        raise CheckpointError(
+            f"{path}: record layout {manifest['layout']}, this is {layout()}; load it with the version that wrote it"
+        )
     for name, entry in manifest["tables"].items():
         data = members.get(f"{name}.arrow")
         if data is None or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise CheckpointError(f"{path}: table {name} is missing or was edited; write the checkpoint again with Exchange.save")
+            raise CheckpointError(
+                f"{path}: table {name} is missing or was edited; write the checkpoint again with Exchange.save"
+            )
     return manifest, members
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.core.ccallback import CFunc
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
@@ -32,7 +32,9 @@ class _Step:
         template = dispatcher.get_call_template
 
         def widened(arguments: Any, keywords: Any) -> Any:
-            return template(tuple(types.int64 if isinstance(t, types.Integer | types.Boolean) else t for t in arguments), keywords)
+            return template(
+                tuple(types.int64 if isinstance(t, types.Integer | types.Boolean) else t for t in arguments), keywords
+            )
 
         dispatcher.get_call_template = widened
         return dispatcher
@@ -87,10 +89,10 @@ class Component:
     def address(self) -> int:
         """Where the machine code starts; compiled, or loaded from the cache, when first asked for."""
         code = CFunc(self._function, (self._types, types.int64), locals={}, options={"nopython": True})
-        code._cache = _KernelCache(self._function)
+        code._cache = _KernelCache(self._function)  # type: ignore[attr-defined]
         code.compile()
         self._code = code  # keeps the machine code alive
-        return int(code.address)
+        return int(code.address or 0)
 
     def caller(self, offset: int) -> Any:
         """The step by which kernels call the component: `(e, ...)`, where the engine record `e` has its address at byte `offset`."""
@@ -138,7 +140,7 @@ def accessor(dtype: np.dtype[np.void]) -> Any:
     return at
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def lowest_bit(_context: Any, word: Any) -> Any:
     """Number of the lowest set bit of a 64-bit word that is not 0."""
 
@@ -148,7 +150,7 @@ def lowest_bit(_context: Any, word: Any) -> Any:
     return types.int64(types.uint64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def highest_bit(_context: Any, word: Any) -> Any:
     """Number of the highest set bit of a 64-bit word that is not 0."""
 
@@ -156,4 +158,3 @@ def highest_bit(_context: Any, word: Any) -> Any:
         return builder.sub(ir.Constant(ir.IntType(64), 63), builder.ctlz(arguments[0], cgutils.true_bit))
 
     return types.int64(types.uint64), build
-

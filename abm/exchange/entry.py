@@ -41,7 +41,11 @@ from abm.exchange.settlement import affordable, funded, hold, holding_of, remain
 GTC, IOC, FOK = int(TimeInForce.GTC), int(TimeInForce.IOC), int(TimeInForce.FOK)
 LIMIT, MARKET = int(Kind.LIMIT), int(Kind.MARKET)
 CALL = int(Phase.CALL)
-ALLOW, CANCEL_RESTING, CANCEL_INCOMING = int(SelfTrade.ALLOW), int(SelfTrade.CANCEL_RESTING), int(SelfTrade.CANCEL_INCOMING)
+ALLOW, CANCEL_RESTING, CANCEL_INCOMING = (
+    int(SelfTrade.ALLOW),
+    int(SelfTrade.CANCEL_RESTING),
+    int(SelfTrade.CANCEL_INCOMING),
+)
 CANCEL_BOTH, DECREMENT = int(SelfTrade.CANCEL_BOTH), int(SelfTrade.DECREMENT)
 RESTING, FILLED, CANCELLED = int(Status.RESTING), int(Status.FILLED), int(Status.CANCELLED)
 SELF_TRADE, PRICE_BAND, HALTED = int(Reject.SELF_TRADE), int(Reject.PRICE_BAND), int(Reject.HALTED)
@@ -52,7 +56,9 @@ HIDDEN_FLAG, REDUCE_FLAG = int(Flag.HIDDEN), int(Flag.REDUCE_ONLY)
 
 
 @inlined
-def trade(e: Any, book: Any, i: int, price: int, lots: int, maker: Any, taker: int, owner: int, side: int, reason: int) -> None:
+def trade(
+    e: Any, book: Any, i: int, price: int, lots: int, maker: Any, taker: int, owner: int, side: int, reason: int
+) -> None:
     """Record and settle a trade of a resting order with an incoming one."""
     row = trade_at(e.trades, e.n_trades)
     row.time, row.message, row.quantity, row.price = e.time, e.sequence, lots, price
@@ -127,7 +133,17 @@ def show_next_part(e: Any, slot: int) -> None:
 
 @component
 def meet(
-    e: Any, book: Any, i: int, slot: int, side: int, lots: int, taker: int, owner: int, reason: int, self_trade: int, limited: int
+    e: Any,
+    book: Any,
+    i: int,
+    slot: int,
+    side: int,
+    lots: int,
+    taker: int,
+    owner: int,
+    reason: int,
+    self_trade: int,
+    limited: int,
 ) -> int:
     """An incoming order of `lots` meets a resting one that asks for care. Returns what is left of it; `e.reject` ends it."""
     maker = order_at(e.orders, slot)
@@ -166,7 +182,18 @@ def within(side: int, price: int, limit: int) -> bool:
 
 @component
 def share_level(
-    e: Any, book: Any, i: int, queue: Any, tick: int, side: int, lots: int, taker: int, owner: int, reason: int, self_trade: int, limited: int
+    e: Any,
+    book: Any,
+    i: int,
+    queue: Any,
+    tick: int,
+    side: int,
+    lots: int,
+    taker: int,
+    owner: int,
+    reason: int,
+    self_trade: int,
+    limited: int,
 ) -> int:
     """Pro-rata: share incoming `lots` over the shown orders of a level by size, the rest in time order. Returns what is left."""
     level = level_of(e, queue, tick)
@@ -207,7 +234,18 @@ def _set_own_aside(e: Any, i: int, level: Any, owner: int, self_trade: int) -> b
 
 @compiled
 def _allot(
-    e: Any, book: Any, i: int, level: Any, total: int, own: bool, side: int, lots: int, taker: int, owner: int, reason: int, limited: int
+    e: Any,
+    book: Any,
+    i: int,
+    level: Any,
+    total: int,
+    own: bool,
+    side: int,
+    lots: int,
+    taker: int,
+    owner: int,
+    reason: int,
+    limited: int,
 ) -> int:
     """One sharing among the shown orders of a level, which offer `total`."""
     price = np.int64(order_at(e.orders, level.head).price)
@@ -263,7 +301,17 @@ def _portion(amount: int, offered: int, total: int) -> int:
 
 @inlined
 def take(
-    e: Any, book: Any, i: int, side: int, limit: int, lots: int, taker: int, owner: int, reason: int, self_trade: int, limited: bool
+    e: Any,
+    book: Any,
+    i: int,
+    side: int,
+    limit: int,
+    lots: int,
+    taker: int,
+    owner: int,
+    reason: int,
+    self_trade: int,
+    limited: bool,
 ) -> int:
     """Trade an incoming order against the other side as far as its limit and the rules let it. Returns the lots left."""
     queue = queue_at(e.queues, i * QUEUES + 1 - side)
@@ -314,7 +362,13 @@ def take(
             close_level(e, queue, tick)
         elif special:
             lots = meet(e, book, i, slot, side, lots, taker, owner, reason, self_trade, limited)
-    if binding >= 0 and lots > 0 and e.reject == 0 and queue.best != queue.none and within(side, np.int64(queue.best), limit):
+    if (
+        binding >= 0
+        and lots > 0
+        and e.reject == 0
+        and queue.best != queue.none
+        and within(side, np.int64(queue.best), limit)
+    ):
         if rule_at(e.rules, binding).kind == BAND:
             e.reject = PRICE_BAND
         else:
@@ -356,7 +410,17 @@ def fillable(e: Any, book: Any, i: int, side: int, limit: int, lots: int, owner:
 
 @compiled
 def write_terms(
-    e: Any, slot: int, kind: int, lots: int, display: int, tif: int, expiry: int, flags: int, self_trade: int, limit: int, distance: int
+    e: Any,
+    slot: int,
+    kind: int,
+    lots: int,
+    display: int,
+    tif: int,
+    expiry: int,
+    flags: int,
+    self_trade: int,
+    limit: int,
+    distance: int,
 ) -> None:
     """Keep the terms of an order that is more than a plain limit order, and mark it so."""
     order, term = order_at(e.orders, slot), term_at(e.terms, slot)

@@ -188,7 +188,9 @@ class Exchange:
         mid = (bid + ask) / 2
         low, high = int(np.ceil(mid * (1 - bps / 1e4))), int(np.floor(mid * (1 + bps / 1e4)))
         engine = self._memory.engine
-        return read_lots_within(engine, instrument, Side.BUY, low), read_lots_within(engine, instrument, Side.SELL, high)
+        return read_lots_within(engine, instrument, Side.BUY, low), read_lots_within(
+            engine, instrument, Side.SELL, high
+        )
 
     def cost_to_trade(self, instrument: int, side: Side, notional: float) -> Cost:
         """What it would cost to buy or sell `notional` (in currency) at once, without doing it."""
@@ -252,4 +254,3 @@ class Exchange:
         exchange._next_id, exchange._sequence = state["next_id"], state["sequence"]
         exchange.accounts = Accounts(memory, len(instruments))
         return exchange
-

@@ -74,7 +74,9 @@ def apply_rules(e: Any, book: Any, i: int) -> None:
 def wait(e: Any, book: Any, slot: int, trigger: int) -> None:
     """Let a stop wait for its trigger."""
     order = order_at(e.orders, slot)
-    order.flags = (order.flags | WAITING) & ~HIDDEN  # while it waits nothing is shown anyway, and time alone gives it its place
+    order.flags = (
+        order.flags | WAITING
+    ) & ~HIDDEN  # while it waits nothing is shown anyway, and time alone gives it its place
     order.price = trigger
     book.attention += 1
     e.moving += 1

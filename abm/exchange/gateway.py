@@ -22,7 +22,9 @@ class Latency(Frozen):
 
     base: float = Field(0.0, ge=0, description="milliseconds", examples=[1.0])
     spread: float = Field(0.0, ge=0, description="milliseconds", examples=[0.5])
-    shape: Literal["exponential", "lognormal", "uniform"] = Field("exponential", description="distribution of the random part")
+    shape: Literal["exponential", "lognormal", "uniform"] = Field(
+        "exponential", description="distribution of the random part"
+    )
 
     def draw(self, rng: np.random.Generator, size: int) -> npt.NDArray[np.int64]:
         """Latencies of `size` messages, in ns."""
@@ -40,7 +42,9 @@ class Latency(Frozen):
 class Limits(Frozen):
     """Checks that a venue makes before an order reaches the book."""
 
-    messages_per_second: Annotated[int, Field(ge=1)] | None = Field(None, description="of one owner, over a second of arrival", examples=[100])
+    messages_per_second: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="of one owner, over a second of arrival", examples=[100]
+    )
 
 
 class Batch:
@@ -48,7 +52,9 @@ class Batch:
 
     __slots__ = ("latency", "messages", "rng")
 
-    def __init__(self, messages: Records, latency: Latency | None = None, rng: np.random.Generator | None = None) -> None:
+    def __init__(
+        self, messages: Records, latency: Latency | None = None, rng: np.random.Generator | None = None
+    ) -> None:
         if latency is not None and rng is None:
             raise ValueError("a batch with a latency needs the random stream of its trader; pass rng")
         self.messages = messages
@@ -67,11 +73,16 @@ class Gateway:
         buying_power: an additional check of means, asked once a tape.
     """
 
-    def __init__(self, exchange: Exchange, limits: Limits | None = None, buying_power: BuyingPower | None = None) -> None:
+    def __init__(
+        self, exchange: Exchange, limits: Limits | None = None, buying_power: BuyingPower | None = None
+    ) -> None:
         self._exchange = exchange
         self._limits = limits or Limits()
         self._buying_power = buying_power
-        self._window: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = (np.empty(0, np.int64), np.empty(0, np.int64))
+        self._window: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = (
+            np.empty(0, np.int64),
+            np.empty(0, np.int64),
+        )
 
     def arrange(self, batches: Sequence[Batch], end: int) -> Records:
         """The tape of everything sent, in order of arrival (ties: in the order given), and a clock message at `end`.
@@ -127,4 +138,3 @@ def on_grid(prices: npt.NDArray[np.float64], step: float) -> tuple[npt.NDArray[n
     """Prices (or quantities) in whole steps, and which of them lie on the grid but for the float's last digits."""
     steps = np.round(prices / step)
     return steps.astype(np.int64), np.abs(prices / step - steps) < 1e-6
-

@@ -39,7 +39,9 @@ class PriceBand(Frozen):
 
     rule: Literal["price_band"] = "price_band"
     width: Fraction = Field(description="fraction of the reference price", examples=[0.05])
-    window: float = Field(0.0, ge=0, description="seconds of trading averaged; 0 = the static reference", examples=[300])
+    window: float = Field(
+        0.0, ge=0, description="seconds of trading averaged; 0 = the static reference", examples=[300]
+    )
 
 
 class Breaker(Frozen):
@@ -47,7 +49,9 @@ class Breaker(Frozen):
 
     rule: Literal["breaker"] = "breaker"
     width: Fraction = Field(description="fraction of the reference price", examples=[0.05])
-    window: float = Field(300.0, ge=0, description="seconds of trading averaged; 0 = the static reference", examples=[300])
+    window: float = Field(
+        300.0, ge=0, description="seconds of trading averaged; 0 = the static reference", examples=[300]
+    )
     halt: Positive = Field(300.0, description="seconds without trading", examples=[300])
     call: Positive = Field(60.0, description="seconds of call before the auction", examples=[60])
 
@@ -57,7 +61,9 @@ class VolatilityAuction(Frozen):
 
     rule: Literal["volatility_auction"] = "volatility_auction"
     width: Fraction = Field(description="fraction of the reference price", examples=[0.05])
-    window: float = Field(300.0, ge=0, description="seconds of trading averaged; 0 = the static reference", examples=[300])
+    window: float = Field(
+        300.0, ge=0, description="seconds of trading averaged; 0 = the static reference", examples=[300]
+    )
     call: Positive = Field(120.0, description="seconds of call before the auction", examples=[120])
 
 
@@ -83,20 +89,28 @@ class Instrument(Frozen):
     tick: Positive = Field(description="smallest price step, in currency", examples=[0.01])
     lot: Positive = Field(description="smallest quantity, in coins or shares", examples=[0.001])
     max_price: Positive = Field(description="no price at or above it, in currency", examples=[250_000])
-    reference_price: float | None = Field(None, gt=0, description="static reference at the start, in currency", examples=[73_100])
+    reference_price: float | None = Field(
+        None, gt=0, description="static reference at the start, in currency", examples=[73_100]
+    )
     max_order: Positive = Field(1e9, description="largest order, in coins or shares", examples=[1000])
     matching: Literal["price_time", "pro_rata"] = Field("price_time", description="how a level is shared out")
     opening: Literal["continuous", "call", "halted", "closed"] = Field("continuous", description="phase at the start")
-    fees: tuple[FeeTier, ...] = Field((FeeTier(),), min_length=1, max_length=256, description="by tier; an account's tier is an index here")
+    fees: tuple[FeeTier, ...] = Field(
+        (FeeTier(),), min_length=1, max_length=256, description="by tier; an account's tier is an index here"
+    )
     rules: tuple[Rule, ...] = Field((), description="bands, breakers, volatility auctions")
 
     @model_validator(mode="after")
     def _fits_integers(self) -> "Instrument":
         unit = Decimal(str(self.tick)) * Decimal(str(self.lot)) * MONEY_UNITS
         if self.kind == "spot" and (unit != int(unit) or unit < 1):
-            raise ValueError(f"tick x lot = {unit / MONEY_UNITS} must be a whole number of 0.000001 {self.currency}; use a larger lot or tick")
+            raise ValueError(
+                f"tick x lot = {unit / MONEY_UNITS} must be a whole number of 0.000001 {self.currency}; use a larger lot or tick"
+            )
         if not 2 <= self.n_ticks <= 2**30:
-            raise ValueError(f"max_price / tick = {self.n_ticks} must lie between 2 and {2**30}; change max_price or tick")
+            raise ValueError(
+                f"max_price / tick = {self.n_ticks} must lie between 2 and {2**30}; change max_price or tick"
+            )
         if self.max_order_lots < 1:
             raise ValueError("max_order must be at least one lot; raise max_order")
         if self.reference_price is not None and not 1 <= self.ticks(self.reference_price) < self.n_ticks:

@@ -146,7 +146,9 @@ def through(book: Any, kind: int, side: int, trigger: int, by_mark: bool) -> boo
     """Whether a stop's reference has reached its trigger as it comes; a trailing one can only be so at the end of the range."""
     reference = np.int64(book.mark if by_mark else book.last)
     if kind == TRAILING:
-        trigger = min(reference + trigger, np.int64(book.n_ticks) - 1) if side == 0 else max(reference - trigger, np.int64(1))
+        trigger = (
+            min(reference + trigger, np.int64(book.n_ticks) - 1) if side == 0 else max(reference - trigger, np.int64(1))
+        )
     return reference > 0 and (reference >= trigger if side == 0 else reference <= trigger)
 
 
@@ -193,7 +195,11 @@ def accept_waiting(e: Any, book: Any, i: int, message: Any, lots: int) -> int:
             else:
                 book.peg_sell = reference
             price = peg_price(e, book, slot, side, reference)
-            if price != 0 and funded(e, book) and not has_funds(e, book, i, np.int64(order.owner), side, price, lots, 0):
+            if (
+                price != 0
+                and funded(e, book)
+                and not has_funds(e, book, i, np.int64(order.owner), side, price, lots, 0)
+            ):
                 finish(e, slot)
                 e.reject = INSUFFICIENT_FUNDS
                 return REJECTED
@@ -298,7 +304,9 @@ def replace(e: Any, message: Any, slot: int) -> int:
     released = np.int64(0)
     if funded(e, book) and (order.flags & OUT) == 0:
         released = held(e, book, order, before)
-    refused = refusal(e, book, i, LIMIT, side, price, lots, np.int64(order.owner), flags, tif, np.int64(message.self_trade), released)
+    refused = refusal(
+        e, book, i, LIMIT, side, price, lots, np.int64(order.owner), flags, tif, np.int64(message.self_trade), released
+    )
     if refused != NONE:
         return refused
     if flags & POST_SLIDE:
@@ -496,16 +504,30 @@ def quick_order(e: Any, message: Any, outcome: Any, sequence: int) -> bool:
     if not 0 <= i < e.n_instruments:
         return False
     book, side = book_at(e.books, i), np.int64(message.side)
-    if (message.flags | message.tif) != 0 or message.display != 0 or book.attention != 0 or book.phase != CONTINUOUS or e.ledger != 0:
+    if (
+        (message.flags | message.tif) != 0
+        or message.display != 0
+        or book.attention != 0
+        or book.phase != CONTINUOUS
+        or e.ledger != 0
+    ):
         return False
     if message.kind == MARKET:
         price = np.int64(book.n_ticks) - 1 if side == 0 else np.int64(1)
-    if side > 1 or not 1 <= price < book.n_ticks or not 1 <= lots <= book.max_lots or message.self_trade > 4 or message.order < 1:
+    if (
+        side > 1
+        or not 1 <= price < book.n_ticks
+        or not 1 <= lots <= book.max_lots
+        or message.self_trade > 4
+        or message.order < 1
+    ):
         return False
     row, owner = id_at(e.ids, message.order), np.int64(message.owner)
     if row.slot != 0 or owner < -1 or (e.n_accounts > 0 and owner >= e.n_accounts) or e.next_page >= e.page_room:
         return False
-    beyond = (price - queue_at(e.queues, i * QUEUES + 1 - side).best) * (1 - 2 * side)  # without a branch: sides come at random
+    beyond = (price - queue_at(e.queues, i * QUEUES + 1 - side).best) * (
+        1 - 2 * side
+    )  # without a branch: sides come at random
     outcome.status, outcome.reject = RESTING, 0
     left = lots
     if beyond >= 0 or message.kind == MARKET:
@@ -513,7 +535,17 @@ def quick_order(e: Any, message: Any, outcome: Any, sequence: int) -> bool:
             return False
         e.time, e.sequence, e.reject = message.time, sequence, 0
         left = take(
-            e, book, i, side, price, lots, np.int64(message.order), owner, np.int64(message.reason), np.int64(message.self_trade), False
+            e,
+            book,
+            i,
+            side,
+            price,
+            lots,
+            np.int64(message.order),
+            owner,
+            np.int64(message.reason),
+            np.int64(message.self_trade),
+            False,
         )
         if left == 0 or message.kind == MARKET or e.reject != 0:
             row.slot = DONE

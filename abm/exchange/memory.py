@@ -77,7 +77,18 @@ BLOCK = np.dtype([("word", u8), ("page", u4)], align=True)
 WORD = np.dtype([("bits", u8)])
 LEVEL = np.dtype([("quantity", i8), ("head", u4), ("tail", u4), ("hidden", u4), ("count", u4)], align=True)
 QUEUE = np.dtype(
-    [("block0", i8), ("up1", i8), ("up2", i8), ("up3", i8), ("best", i4), ("none", i4), ("n_ticks", i4), ("words3", i4), ("high", i1)], align=True
+    [
+        ("block0", i8),
+        ("up1", i8),
+        ("up2", i8),
+        ("up3", i8),
+        ("best", i4),
+        ("none", i4),
+        ("n_ticks", i4),
+        ("words3", i4),
+        ("high", i1),
+    ],
+    align=True,
 )
 BOOK = np.dtype(
     [
@@ -111,7 +122,9 @@ BOOK = np.dtype(
     ],
     align=True,
 )
-TIMER = np.dtype([("time", i8), ("sequence", i8), ("argument", i4), ("token", i4), ("call", i8), ("kind", i1)], align=True)
+TIMER = np.dtype(
+    [("time", i8), ("sequence", i8), ("argument", i4), ("token", i4), ("call", i8), ("kind", i1)], align=True
+)
 RULE = np.dtype(
     [
         ("width", i8),  # parts per million
@@ -240,11 +253,12 @@ def component(function: Callable[..., Any]) -> Any:
     """Make `function` a component of the exchange: see `Component`. Its name must be in the list above."""
     records = {"e": ENGINE, "book": BOOK, "queue": QUEUE, "message": MESSAGE, "outcome": OUTCOME}
     made = COMPONENTS[function.__name__] = Component(function, records)
-    return made.caller(ENGINE.fields[function.__name__][1])
+    offsets: Any = ENGINE.fields
+    return made.caller(offsets[function.__name__][1])
 
 
 @kernel
-def scan(tape: Any, now: int) -> tuple[int, int, int]:
+def scan(tape: Any, now: int) -> Any:
     """The first message of a tape that goes back in time (-1 none), and the highest order id and owner in it."""
     highest_id, highest_owner = np.int32(0), np.int32(-1)
     for m in range(len(tape)):
@@ -284,7 +298,14 @@ class Memory:
         self._put("accounts", np.zeros(max(accounts, 1), ACCOUNT))
         self._put("holdings", np.zeros(max(accounts, 1) * len(instruments), HOLDING))
         self._put("owners", np.zeros(max(accounts, 16), OWNER))
-        for name, size in (("orders", 1024), ("terms", 1024), ("own", 1024), ("ids", 4096), ("levels", 64 * 64), ("timers", 64)):
+        for name, size in (
+            ("orders", 1024),
+            ("terms", 1024),
+            ("own", 1024),
+            ("ids", 4096),
+            ("levels", 64 * 64),
+            ("timers", 64),
+        ):
             self._put(name, np.zeros(size, TABLES[name]))
         for name, dtype in OUTPUTS.items():
             self._put(name, np.empty(1024, dtype))
@@ -334,7 +355,9 @@ class Memory:
             if isinstance(rule, MarketWideBreaker):
                 unknown = [name for name in rule.instruments if name not in names]
                 if unknown:
-                    raise ValueError(f"{names[i]}: rules: market_wide_breaker names unknown instruments {unknown}; known: {names}")
+                    raise ValueError(
+                        f"{names[i]}: rules: market_wide_breaker names unknown instruments {unknown}; known: {names}"
+                    )
                 row["kind"], row["width"] = MARKET_WIDE, round(rule.fall * PPM)
                 row["group0"], row["group_size"] = len(groups), len(rule.instruments)
                 groups += [names.index(name) for name in rule.instruments]
@@ -361,18 +384,18 @@ class Memory:
 
     def prepare(self, tape: Records, now: int) -> int:
         """Check that a tape does not go back in time, and make room for the orders it may create; returns its highest order id."""
-        messages, fault, highest_id, highest_owner = len(tape), *scan(tape, now)
+        fault, highest_id, highest_owner = scan(tape, now)
         if fault >= 0:
             raise ValueError(f"message {fault} of the tape is earlier than the one before it; sort the tape by time")
         engine = self.engine[0]
         fresh, ids, owners = int(engine["fresh"]), int(engine["n_ids"]), int(engine["n_owners"])
         for name in ("orders", "terms", "own"):
-            self.grow(name, fresh + messages + 1, fresh)
+            self.grow(name, fresh + len(tape) + 1, fresh)
         self.grow("ids", highest_id + 1, ids)
         self.grow("owners", highest_owner + 1, owners)
         engine["n_ids"] = max(ids, highest_id + 1)
         engine["n_owners"] = max(owners, highest_owner + 1)
-        self._spare_timers = messages
+        self._spare_timers = len(tape)
         return int(highest_id)
 
     def make_room(self) -> None:

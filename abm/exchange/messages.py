@@ -196,13 +196,13 @@ MESSAGE = np.dtype(
     align=True,
 )
 
+# Packed, so that equal records are equal bytes: the event log is hashed
 OUTCOME = np.dtype(
     [
         ("filled", np.int64),  # lots that the order traded as it entered
         ("status", np.uint8),
         ("reject", np.uint8),
-    ],
-    align=True,
+    ]
 )
 
 TRADE = np.dtype(
@@ -219,8 +219,7 @@ TRADE = np.dtype(
         ("aggressor", np.uint8),  # Side of the taker, or Side.AUCTION
         ("maker_reason", np.uint8),
         ("taker_reason", np.uint8),
-    ],
-    align=True,
+    ]
 )
 
 EVENT = np.dtype(

@@ -7,7 +7,19 @@ import numpy as np
 
 from abm.exchange.exchange import Exchange
 from abm.exchange.instrument import NS, Instrument
-from abm.exchange.messages import ANONYMOUS, MESSAGE, Flag, Kind, Phase, Records, Reject, SelfTrade, Side, Status, TimeInForce
+from abm.exchange.messages import (
+    ANONYMOUS,
+    MESSAGE,
+    Flag,
+    Kind,
+    Phase,
+    Records,
+    Reject,
+    SelfTrade,
+    Side,
+    Status,
+    TimeInForce,
+)
 from abm.exchange.reading import QueuePosition
 
 if TYPE_CHECKING:
@@ -56,7 +68,9 @@ class OrderBook:
     """
 
     def __init__(self, tick: float = 0.01, lot: float = 1.0, *, instrument: Instrument | None = None) -> None:
-        self.instrument = instrument or Instrument(name="book", kind="perpetual", tick=tick, lot=lot, max_price=tick * 2**24, max_order=lot * 2**50)
+        self.instrument = instrument or Instrument(
+            name="book", kind="perpetual", tick=tick, lot=lot, max_price=tick * 2**24, max_order=lot * 2**50
+        )
         self.exchange = Exchange([self.instrument])
         self._owners: dict[Hashable, int] = {}
         self._now = 0
@@ -111,7 +125,11 @@ class OrderBook:
         message["expiry"] = round((expiry or 0) * NS)
         message["order"] = self.exchange.take_ids(1)
         refused = self._measure(message, quantity, price, display, distance if trigger is None else trigger)
-        return self._send(message) if refused == Reject.NONE else Receipt(int(message["order"][0]), Status.REJECTED, refused, [])
+        return (
+            self._send(message)
+            if refused == Reject.NONE
+            else Receipt(int(message["order"][0]), Status.REJECTED, refused, [])
+        )
 
     def cancel(self, order_id: int, owner: Hashable | None = None) -> Receipt:
         """Cancel an order; the owner of the order is assumed where none is given."""
@@ -121,16 +139,25 @@ class OrderBook:
         """Take `quantity` off an order, which keeps its place in the queue."""
         return self._change(Kind.REDUCE, order_id, owner, quantity)
 
-    def replace(self, order_id: int, *, price: float | None = None, quantity: float | None = None, owner: Hashable | None = None) -> Receipt:
+    def replace(
+        self, order_id: int, *, price: float | None = None, quantity: float | None = None, owner: Hashable | None = None
+    ) -> Receipt:
         """Give an order a new price or remaining quantity. Only a smaller quantity at the same price keeps its place in the queue."""
         order = self.exchange.order(order_id)
         if order is not None:
             price = float(order["price"]) * self.instrument.tick if price is None else price
-            quantity = float(order["quantity"] + order["reserve"]) * self.instrument.lot if quantity is None else quantity
+            quantity = (
+                float(order["quantity"] + order["reserve"]) * self.instrument.lot if quantity is None else quantity
+            )
         return self._change(Kind.REPLACE, order_id, owner, quantity, price)
 
     def _change(
-        self, kind: Kind, order_id: int, owner: Hashable | None, quantity: float | None = None, price: float | None = None
+        self,
+        kind: Kind,
+        order_id: int,
+        owner: Hashable | None,
+        quantity: float | None = None,
+        price: float | None = None,
     ) -> Receipt:
         message = self._message(kind, owner)
         message["order"] = order_id
@@ -212,7 +239,12 @@ class OrderBook:
         return message
 
     def _measure(
-        self, message: Records, quantity: float | None, price: float | None, display: float | None, trigger: float | None
+        self,
+        message: Records,
+        quantity: float | None,
+        price: float | None,
+        display: float | None,
+        trigger: float | None,
     ) -> Reject:
         """Write numbers into a message as ticks and lots; the reason where one is off its grid."""
         for field, value, step, reason in (
@@ -240,5 +272,6 @@ class OrderBook:
     def _fills(self, trades: Records) -> list[Fill]:
         tick, lot = self.instrument.tick, self.instrument.lot
         return [
-            Fill(round(int(row["price"]) * tick, 12), int(row["quantity"]) * lot, int(row["maker"]), int(row["taker"])) for row in trades
+            Fill(round(int(row["price"]) * tick, 12), int(row["quantity"]) * lot, int(row["maker"]), int(row["taker"]))
+            for row in trades
         ]

@@ -59,7 +59,14 @@ def set_timer(e: Any, time: int, kind: int, argument: int, token: int, call: int
         child.token, child.call, child.kind = parent.token, parent.call, parent.kind
         place >>= 1
     row = timer_at(e.timers, place)
-    row.time, row.sequence, row.kind, row.argument, row.token, row.call = time, e.timer_sequence, kind, argument, token, call
+    row.time, row.sequence, row.kind, row.argument, row.token, row.call = (
+        time,
+        e.timer_sequence,
+        kind,
+        argument,
+        token,
+        call,
+    )
     e.next_timer = timer_at(e.timers, 1).time
 
 

@@ -176,7 +176,11 @@ def copy_order(e: Any, slot: int, row: Any) -> None:
     row.quantity, row.order, row.owner, row.price = order.quantity, order.order, order.owner, order.price
     row.instrument, row.side, row.reason = order.instrument, order.flags & SELL, order.reason
     row.reserve = term_at(e.terms, slot).reserve if order.flags & ICEBERG else 0
-    row.hidden, row.waiting, row.out = (order.flags & HIDDEN) != 0, (order.flags & WAITING) != 0, (order.flags & OUT) != 0
+    row.hidden, row.waiting, row.out = (
+        (order.flags & HIDDEN) != 0,
+        (order.flags & WAITING) != 0,
+        (order.flags & OUT) != 0,
+    )
 
 
 @kernel
@@ -237,7 +241,7 @@ def read_position(engine: Any, order_id: int) -> tuple[int, int]:
     return ahead, lots
 
 
-def frozen(rows: Records, field: str) -> npt.NDArray[np.int64]:
+def frozen(rows: Records, field: str) -> npt.NDArray[Any]:
     """A column as an array of its own that cannot be written."""
     column = np.ascontiguousarray(rows[field])
     column.flags.writeable = False

@@ -24,7 +24,9 @@ def holding_of(e: Any, owner: int, instrument: int) -> Any:
 @compiled
 def rates_of(e: Any, owner: int, instrument: int) -> Any:
     """The account's maker and taker fee in the instrument, in parts per million."""
-    return fee_at(e.fees, np.int64(instrument) * e.tiers + min(np.int64(account_at(e.accounts, owner).tier), e.tiers - 1))
+    return fee_at(
+        e.fees, np.int64(instrument) * e.tiers + min(np.int64(account_at(e.accounts, owner).tier), e.tiers - 1)
+    )
 
 
 @inlined
@@ -101,7 +103,9 @@ def hold(e: Any, book: Any, order: Any, before: int, after: int) -> None:
 
 
 @compiled
-def settle(e: Any, instrument: int, buyer: int, seller: int, price: int, lots: int, buyer_takes: bool, seller_takes: bool) -> None:
+def settle(
+    e: Any, instrument: int, buyer: int, seller: int, price: int, lots: int, buyer_takes: bool, seller_takes: bool
+) -> None:
     """Move the coins and the cash of one trade. Anonymous sides have neither."""
     if buyer >= 0:
         holding_of(e, buyer, instrument).position += lots

@@ -23,7 +23,9 @@ class Fundamental(Frozen):
     volatility: float = Field(0.42, ge=0, le=5, description="of the fundamental value, a year", examples=[0.42])
 
 
-def fundamental_path(config: Fundamental, start: float, clock: Clock, seed: int, instrument: str) -> npt.NDArray[np.float64]:
+def fundamental_path(
+    config: Fundamental, start: float, clock: Clock, seed: int, instrument: str
+) -> npt.NDArray[np.float64]:
     """The fundamental value before each step and after the last.
 
     Args:

@@ -38,12 +38,15 @@ def _lobster(
 ) -> None:
     """Feed LOBSTER messages through the exchange and compare its book with the file after each one.
 
-    Exit status 0 where every level whose queue is known agrees and every execution hits the order it must, 1 where
-    not, 2 where a file cannot be replayed.
+    Exit status: 0 all that is known agrees, 1 something differs, 2 a file cannot be replayed.
     """
     started = time.perf_counter()
+    step = _step(tick)
+    if step is None:
+        typer.echo(f"--tick {tick}: not a whole number of 0.0001 dollars; most shares have 0.01", err=True)
+        raise typer.Exit(2)
     try:
-        report = _replayed(messages, book, levels, tick)
+        report = _replayed(messages, book, levels, step)
     except DamagedFile as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
@@ -60,21 +63,23 @@ def _lobster(
     raise typer.Exit(0 if report.holds else 1)
 
 
-def _replayed(messages: Path, book: Path, levels: int | None, tick: str) -> LobsterReport:
+def _step(tick: str) -> Decimal | None:
     try:
         step = Decimal(tick)
     except InvalidOperation:
-        step = Decimal("nan")
-    if not step.is_finite() or step <= 0 or step % Decimal("0.0001"):
-        raise typer.BadParameter(f"{tick} is not a whole number of 0.0001 dollars", param_hint="--tick")
-    sent, states = Messages(messages, step), Book(book, step)
+        return None
+    return step if step.is_finite() and step > 0 and not step % Decimal("0.0001") else None
+
+
+def _replayed(messages: Path, book: Path, levels: int | None, tick: Decimal) -> LobsterReport:
+    sent, states = Messages(messages, tick), Book(book, tick)
     if len(sent) != len(states):
         raise DamagedFile(book, min(len(sent), len(states)) + 1, f"{len(states)} rows, but {messages} has {len(sent)}")
     if levels is not None and levels > states.levels:
         raise DamagedFile(
             book, 1, f"{states.levels} level{'s' if states.levels > 1 else ''}, {levels} asked for with --levels"
         )
-    return replay_lobster(sent, states, levels or states.levels, step)
+    return replay_lobster(sent, states, levels or states.levels, tick)
 
 
 def _print(report: LobsterReport, seconds: float) -> None:

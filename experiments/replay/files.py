@@ -201,7 +201,8 @@ def _table(
     for row, line in enumerate(lines, 1):
         fields = line.split(",")
         if len(fields) != columns:
-            raise DamagedFile(path, row, f"{len(fields) if line else 0} columns instead of {columns}")
+            count = len(fields) if line else 0
+            raise DamagedFile(path, row, f"{count} column{'' if count == 1 else 's'} instead of {columns}")
         reason = fault(fields)
         if reason:
             raise DamagedFile(path, row, reason)

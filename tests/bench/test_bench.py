@@ -91,9 +91,8 @@ def test_json_holds_the_figures_and_what_was_left_out(monkeypatch: pytest.Monkey
     assert figures["cold start: compile all"]["reached"] is False
     assert figures["warm start: import, match"]["reached"] is True
     assert figures["OrderBook, batches of 100"]["value"] == tape.LENGTH / 0.5
-    assert report["notes"] == [
-        "C++ reference on the standard tape left out: no C++ compiler here (c++, g++ or clang++)"
-    ]
+    left_out = "C++ reference on the standard tape left out: no C++ compiler here (c++, g++ or clang++)"
+    assert left_out in report["notes"]
 
 
 @pytest.mark.peers

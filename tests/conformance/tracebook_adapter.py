@@ -1,6 +1,7 @@
 """The product's engine behind the stdio protocol of tracebook-conformance.
 
-Run it as `python tests/conformance/tracebook_adapter.py`.
+`python tests/conformance/tracebook_adapter.py` serves one trace at stdin and stdout, as the suite asks. With `--port`
+it stays, and serves those that `relay.py` passes on, so that many traces need not load the engine again.
 
 Everything about framing, events and canonical numbers is the suite's; everything about matching is `abm.exchange`'s.
 The adapter keeps no book: it asks the exchange whether an order still rests, what is left of it, and in which
@@ -25,6 +26,9 @@ sequence a level holds its orders. What it translates, and why:
 - *Owners* are labels of the exchange, numbered as they appear; -1 is nobody in both.
 """
 
+import os
+import socket
+import socketserver
 import sys
 from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import count
@@ -265,5 +269,23 @@ def _lots(quantity: float | None) -> int:
     return max(lots, -1)
 
 
+class _Trace(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self.request.makefile("r") as asked, self.request.makefile("w") as answers:
+            serve_stdio(ExchangeAdapter, asked, answers)
+
+
+def serve_port() -> None:
+    """Serve trace after trace, each with an exchange of its own, to `relay.py` at a local port, which is printed."""
+    with socketserver.TCPServer(("127.0.0.1", 0), _Trace) as server:
+        print(server.server_address[1], flush=True)
+        server.serve_forever()
+
+
 if __name__ == "__main__":
-    sys.exit(serve_stdio(ExchangeAdapter))
+    if sys.argv[1:] == ["--port"]:
+        serve_port()
+    else:
+        code = serve_stdio(ExchangeAdapter)
+        os._exit(code)  # the suite gives half a second to end in, which taking an interpreter down may not keep

@@ -51,17 +51,27 @@ MIX: dict[str, int] = {
     "CLOCK": 8,
     "REFUSED": 5,
     "closing": 20,  # a reduce-only limit order near the touch
+    "sweep": 30,  # an order through several levels, at once or not at all
     "spoilt": 40,  # any of the above with one field made wrong
 }
 """Messages of each kind in a thousand or so."""
 
 MIXES: tuple[dict[str, int], ...] = (
     {},
-    {"PHASE": 50, "UNCROSS": 50, "MARKET": 150},  # auctions
-    {"LIMIT": 60, "MARKET": 400, "PHASE": 60, "UNCROSS": 60},  # thin books
-    {"STOP": 150, "STOP_LIMIT": 100, "TRAILING_STOP": 120, "MARK": 80},  # activations
+    {"PHASE": 50, "UNCROSS": 50, "MARKET": 150, "REPLACE": 100},  # auctions
+    {"LIMIT": 20, "MARKET": 400, "STOP_LIMIT": 5, "PEGGED": 10, "PHASE": 100, "UNCROSS": 100},  # hardly a limit order
+    {
+        "STOP": 150,
+        "STOP_LIMIT": 100,
+        "TRAILING_STOP": 120,
+        "MARK": 80,
+        "PHASE": 40,
+        "CANCEL": 120,
+        "MASS_CANCEL": 30,
+    },  # activations
     {"PEGGED": 200, "REPLACE": 150, "CANCEL": 150},  # changes
     {"closing": 300, "MARKET": 150},  # positions that shrink under resting orders
+    {"sweep": 250, "MARKET": 200, "REFERENCE": 40},  # deep trades
 )
 """Other weights for some kinds, to reach what the even mix seldom meets."""
 
@@ -76,6 +86,10 @@ FLAGS = {
     Flag.POST_ONLY | Flag.REDUCE_ONLY: 2,
     Flag.POST_SLIDE | Flag.REDUCE_ONLY: 2,
 }
+
+STOPS = (Kind.STOP, Kind.STOP_LIMIT, Kind.TRAILING_STOP)
+AMONG: dict[tuple[Kind, ...], int] = {tuple(Kind): 7, STOPS: 2, (Kind.MARKET,): 1}
+"""Kinds of orders that a cancel, reduce or replace looks for."""
 
 TIMES_IN_FORCE = {
     TimeInForce.GTC: 12,
@@ -140,9 +154,16 @@ def weigh[T](choose: Choose, weights: Mapping[T, int]) -> T:
 # ------------------------------------------------------------------------------------------------------ instruments
 
 
+FEES = (
+    (FeeTier(),),
+    (FeeTier(maker=0.0011, taker=0.0123), FeeTier(maker=-0.0037, taker=0.0437)),
+    (FeeTier(maker=-0.005, taker=0.049), FeeTier(maker=0.03, taker=0.02), FeeTier(taker=0.0399)),
+)
+
+
 def choose_instruments(choose: Choose) -> tuple[Instrument, ...]:
     """One to four small instruments; ticks of a cent, so that a book has a few dozen prices."""
-    names = ("alpha", "beta", "gamma", "delta")[: choose.integer(1, 4)]
+    names = ("alpha", "beta", "gamma", "delta")[: pick(choose, (1, 1, 2, 2, 3, 4))]
     return tuple(_choose_instrument(choose, name, names) for name in names)
 
 
@@ -152,7 +173,7 @@ def _choose_instrument(choose: Choose, name: str, names: tuple[str, ...]) -> Ins
     rules = [_choose_rule(choose, names) for _ in range(pick(choose, (0, 0, 1, 1, 2, 3)))]
     return Instrument(
         name=name,
-        kind=pick(choose, ("spot", "perpetual")),
+        kind=pick(choose, ("spot", "spot", "perpetual")),
         tick=0.01,
         lot=0.001,
         max_price=ticks / 100,
@@ -160,24 +181,17 @@ def _choose_instrument(choose: Choose, name: str, names: tuple[str, ...]) -> Ins
         max_order=0.03,
         matching=pick(choose, ("price_time", "pro_rata")),
         opening=pick(choose, ("continuous",) * 8 + ("call", "call", "halted", "closed")),
-        fees=pick(
-            choose,
-            (
-                (FeeTier(),),
-                (FeeTier(maker=0.0011, taker=0.0123), FeeTier(maker=-0.0037, taker=0.0137)),
-                (FeeTier(maker=-0.005, taker=0.02), FeeTier(maker=0.03, taker=0.03), FeeTier(taker=0.0099)),
-            ),
-        ),
+        fees=pick(choose, FEES),
         rules=tuple(rules),
     )
 
 
 def _choose_rule(choose: Choose, names: tuple[str, ...]) -> PriceBand | Breaker | VolatilityAuction | MarketWideBreaker:
-    width = pick(choose, (0.1, 0.2, 0.07, 0.3))
+    width = pick(choose, (0.1, 0.2, 0.06, 0.3))
     window = pick(choose, (0.0, 0.05, 0.2))
     halt = pick(choose, (0.01, 0.04))
     call = pick(choose, (0.01, 0.04))
-    match choose.integer(0, 3):
+    match choose.integer(0, 4):
         case 0:
             return PriceBand(width=width, window=window)
         case 1:
@@ -202,7 +216,19 @@ def choose_intent(choose: Choose, mix: Mapping[str, int]) -> Intent:
     if kind == "closing":
         intent = choose_intent(choose, {"LIMIT": 1})
         post = pick(choose, (Flag.NONE, Flag.NONE, Flag.POST_ONLY, Flag.POST_SLIDE))
-        intent |= {"flags": Flag.REDUCE_ONLY | post, "tif": TimeInForce.GTC, "display": 0, "away": choose.integer(0, 2)}
+        intent |= {
+            "flags": Flag.REDUCE_ONLY | post,
+            "tif": TimeInForce.GTC,
+            "display": 0,
+            "away": choose.integer(-3, 2),
+        }
+        return intent
+    if kind == "sweep":
+        intent = choose_intent(choose, {"LIMIT": 2, "MARKET": 1})
+        at_market = intent["kind"] == Kind.MARKET
+        tif = TimeInForce.GTC if at_market else pick(choose, (TimeInForce.FOK, TimeInForce.IOC))
+        intent |= {"tif": tif, "flags": Flag.NONE, "display": 0, "away": choose.integer(-6, -1)}
+        intent["quantity"] = choose.integer(2, 20)
         return intent
     intent: Intent = {
         "kind": Kind[kind],
@@ -218,6 +244,7 @@ def choose_intent(choose: Choose, mix: Mapping[str, int]) -> Intent:
     elif intent["kind"] in (Kind.CANCEL, Kind.REDUCE, Kind.REPLACE):
         intent |= {
             "target": choose.integer(0, 5) if chance(choose, 70) else choose.integer(0, 60),
+            "among": weigh(choose, AMONG),
             "thief": chance(choose, 6),
             "same_price": chance(choose, 40),
             "away": choose.integer(-3, 4),
@@ -240,7 +267,7 @@ def choose_intent(choose: Choose, mix: Mapping[str, int]) -> Intent:
 
 def _choose_order(choose: Choose, kind: Kind, quantity: int) -> Intent:
     intent: Intent = {
-        "away": choose.integer(-3, 5),
+        "away": choose.integer(-3, 5) if not chance(choose, 3) else pick(choose, (-1000, 1000)),
         "distance": choose.integer(-1, 4),
         "self_trade": choose.integer(0, max(SelfTrade)),
         "reason": choose.integer(0, max(Reason)),
@@ -340,8 +367,9 @@ def arrange(instruments: Sequence[Instrument], intents: Sequence[Intent], *, acc
                 message["price"] = near(-sign * intent["away"]) if intent["price_limited"] else 0
         elif kind in (Kind.CANCEL, Kind.REDUCE, Kind.REPLACE):
             message["order"] = fresh + 1000
-            if sent:
-                target = tape[sent[-1 - intent["target"] % len(sent)]]
+            wanted = [earlier for earlier in sent if tape[earlier]["kind"] in intent["among"]]
+            if wanted:
+                target = tape[wanted[-1 - intent["target"] % len(wanted)]]
                 message["order"], message["side"] = target["order"], target["side"]
                 message["instrument"] = -1 if intent["thief"] else target["instrument"]
                 if not intent["thief"]:
@@ -378,7 +406,8 @@ def random_tape(
 ) -> Records:
     """Return a tape of n messages in which everything occurs; `mix` overrides weights of MIX by name.
 
-    A market that the operator halts or closes is opened again some messages later, so that tapes stay busy.
+    A market that the operator halts or closes is opened again some messages later, and now and then one is that a rule
+    may have closed, so that tapes stay busy.
     """
     choose = Dice(rng)
     weights = MIX | dict(mix or {})
@@ -387,6 +416,8 @@ def random_tape(
         8 + at: _opening(choose, at) for at, item in enumerate(instruments) if item.opening != "continuous"
     }
     while len(intents) < n:
+        if len(intents) % 40 == 39:
+            reopen.setdefault(len(intents), _opening(choose, choose.integer(0, 3)))
         intent = reopen.pop(len(intents), None) or choose_intent(choose, weights)
         intents.append(intent)
         if intent["kind"] in (Kind.PHASE, Kind.UNCROSS) and intent["side"] != Phase.CONTINUOUS:
@@ -433,9 +464,7 @@ def _choose_endowment(choose: Choose, instruments: Sequence[Instrument], account
         return pick(choose, (20, 200, 3, 0)) if spot else pick(choose, (0, 4, -4, 15, -15, 40, -40))
 
     return {
-        "cash": tuple(
-            pick(choose, (1_000_000, choose.integer(0, 50_000), choose.integer(0, 9_000), 0)) for _ in range(accounts)
-        ),
+        "cash": tuple(choose.integer(0, pick(choose, (1_000_000, 20_000, 4_000))) for _ in range(accounts)),
         "position": tuple(tuple(lots(instrument) for instrument in instruments) for _ in range(accounts)),
         "tier": tuple(choose.integer(0, min(len(item.fees) for item in instruments) - 1) for _ in range(accounts)),
     }
@@ -443,7 +472,7 @@ def _choose_endowment(choose: Choose, instruments: Sequence[Instrument], account
 
 def _choose_accounts(choose: Choose) -> tuple[int, bool]:
     """Return number of accounts and whether there is a ledger: mostly both."""
-    return pick(choose, ((0, False), (4, False), (4, True), (6, True)))
+    return pick(choose, ((0, False), (4, False), (4, True), (2, False), (2, True), (5, True), (3, True)))
 
 
 def random_history(seed: int, n: int, *, mix: Mapping[str, int] | None = None) -> History:

@@ -10,7 +10,16 @@ from abm.clock import Clock, Hours, seconds
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("500ms", 0.5), ("1s", 1.0), ("5min", 300.0), ("2h", 7200.0), ("1d", 86400.0), ("1.5 h", 5400.0), ("1_000s", 1000.0), (7, 7.0)],
+    [
+        ("500ms", 0.5),
+        ("1s", 1.0),
+        ("5min", 300.0),
+        ("2h", 7200.0),
+        ("1d", 86400.0),
+        ("1.5 h", 5400.0),
+        ("1_000s", 1000.0),
+        (7, 7.0),
+    ],
 )
 def test_durations(text: str | float, expected: float) -> None:
     assert seconds(text) == expected

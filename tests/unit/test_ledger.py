@@ -9,7 +9,12 @@ from abm.exchange.instrument import FeeTier, Instrument
 from abm.exchange.messages import MESSAGE, Kind, Records, Side, TimeInForce
 
 COIN = Instrument(
-    name="btc-spot", tick=0.01, lot=0.0001, max_price=250_000, reference_price=100.0, fees=(FeeTier(maker=0.001, taker=0.0015),)
+    name="btc-spot",
+    tick=0.01,
+    lot=0.0001,
+    max_price=250_000,
+    reference_price=100.0,
+    fees=(FeeTier(maker=0.001, taker=0.0015),),
 )
 
 
@@ -21,7 +26,9 @@ def exchange() -> Exchange:
 @pytest.fixture
 def ledger(exchange: Exchange) -> Ledger:
     ledger = Ledger(exchange)
-    ledger.credit(np.arange(4, dtype=np.int32), "opening", cash=[1000.0, 2000.0, 0.0, 10.5], coins=2.0, instrument="btc-spot")
+    ledger.credit(
+        np.arange(4, dtype=np.int32), "opening", cash=[1000.0, 2000.0, 0.0, 10.5], coins=2.0, instrument="btc-spot"
+    )
     return ledger
 
 
@@ -50,7 +57,10 @@ def test_credits_are_kept_to_the_unit(exchange: Exchange, ledger: Ledger) -> Non
     assert exchange.accounts.cash.tolist() == [1_000_000_000, 2_000_000_000, 0, 10_500_000]
     assert exchange.accounts.position[:, 0].tolist() == [20_000] * 4
     ledger.credit(np.array([2], np.int32), "block reward", coins=0.00019999, instrument="btc-spot")
-    assert ledger.entries == {"opening": {"cash": 3_010_500_000, "btc-spot": 80_000}, "block reward": {"cash": 0, "btc-spot": 1}}
+    assert ledger.entries == {
+        "opening": {"cash": 3_010_500_000, "btc-spot": 80_000},
+        "block reward": {"cash": 0, "btc-spot": 1},
+    }
 
 
 def test_an_audit_passes_after_trades_fees_and_with_orders_open(exchange: Exchange, ledger: Ledger) -> None:
@@ -73,10 +83,15 @@ def test_an_audit_passes_after_trades_fees_and_with_orders_open(exchange: Exchan
         (lambda a: np.add.at(a.cash_reserved, 0, 5), ["account 0: reserved cash"]),
         (lambda a: np.add.at(a.position_reserved, (3, 0), 1), ["account 3: reserved btc-spot lots 8, but 7"]),
         (lambda a: (np.add.at(a.cash, 2, -3), np.add.at(a.cash, 1, 3)), ["account 2: cash -3"]),
-        (lambda a: (np.add.at(a.position, (2, 0), -20_001), np.add.at(a.position, (0, 0), 20_001)), ["account 2: btc-spot lots -1"]),
+        (
+            lambda a: (np.add.at(a.position, (2, 0), -20_001), np.add.at(a.position, (0, 0), 20_001)),
+            ["account 2: btc-spot lots -1"],
+        ),
     ],
 )
-def test_whatever_is_changed_behind_its_back_is_found_and_named(exchange: Exchange, ledger: Ledger, tamper, words: list[str]) -> None:  # type: ignore[no-untyped-def]
+def test_whatever_is_changed_behind_its_back_is_found_and_named(
+    exchange: Exchange, ledger: Ledger, tamper, words: list[str]
+) -> None:  # type: ignore[no-untyped-def]
     trade(exchange)
     tamper(exchange.accounts)
     audit = ledger.audit()

@@ -60,7 +60,16 @@ def test_one_more_trader_leaves_everybody_elses_draws_as_they_were() -> None:
         noise = next(p for p in market.populations if isinstance(p, NoiseTraders))
         rows = []
         for step in range(50):
-            sent = noise.decide(View(market.exchange.instruments, market.exchange.view(), market.recorder.mids * 0 + 73_100.0, 0, 1.0, step))
+            sent = noise.decide(
+                View(
+                    market.exchange.instruments,
+                    market.exchange.view(),
+                    market.recorder.mids * 0 + 73_100.0,
+                    0,
+                    1.0,
+                    step,
+                )
+            )
             if sent is not None:
                 rows.append(sent)
         return rows
@@ -178,7 +187,7 @@ def test_names_are_made_unique_and_accounts_run_out_with_advice() -> None:
 
 
 def test_a_market_of_nobody_and_of_empty_populations_runs() -> None:
-    nobody = {name: None for name in scenario().traders}
+    nobody = dict.fromkeys(scenario().traders)
     result = abm.run(scenario(traders=nobody))
     assert (result.summary["trades"], result.summary["instruments"][COIN]["close"]) == (0, 73_100.0)
     zero: dict[str, dict[str, object]] = {name: {"accounts": 0} for name in nobody}
@@ -192,7 +201,9 @@ def test_a_market_of_nobody_and_of_empty_populations_runs() -> None:
 def test_takers_alone_survive_an_empty_book_and_makers_a_one_sided_one() -> None:
     takers = abm.run(scenario(traders={"market_makers": None, "value": None, "long_term_holders": None}))
     assert takers.audit.passed
-    only_bids = abm.run(scenario(traders={"market_makers": None, "value": None, "noise": None, "retail": None, "miners": None}))
+    only_bids = abm.run(
+        scenario(traders={"market_makers": None, "value": None, "noise": None, "retail": None, "miners": None})
+    )
     assert only_bids.audit.passed
 
 

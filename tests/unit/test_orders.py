@@ -25,7 +25,9 @@ class Means:
     max_lots: int = 10**6
     unit: int = 3
     ask: int = 100
-    scratch: tuple[np.ndarray, ...] = field(default_factory=lambda: (np.zeros(3, np.int64), np.zeros((3, 1), np.int64), np.zeros(3, np.int64)))
+    scratch: tuple[np.ndarray, ...] = field(
+        default_factory=lambda: (np.zeros(3, np.int64), np.zeros((3, 1), np.int64), np.zeros(3, np.int64))
+    )
 
     def fit(self, messages: Records) -> Records:
         def column(values: list[int]) -> np.ndarray:
@@ -51,9 +53,18 @@ class Means:
         return messages[:kept]
 
 
-def message(kind: Kind, account: int, side: Side = Side.BUY, price: int = 0, quantity: int = 0, order: int = 0) -> Records:
+def message(
+    kind: Kind, account: int, side: Side = Side.BUY, price: int = 0, quantity: int = 0, order: int = 0
+) -> Records:
     row = np.zeros(1, MESSAGE)
-    row["kind"], row["owner"], row["side"], row["price"], row["quantity"], row["order"] = kind, FIRST + account, side, price, quantity, order
+    row["kind"], row["owner"], row["side"], row["price"], row["quantity"], row["order"] = (
+        kind,
+        FIRST + account,
+        side,
+        price,
+        quantity,
+        order,
+    )
     return row
 
 
@@ -75,7 +86,7 @@ def twin(means: Means, messages: Records) -> list[tuple[int, int, int]]:
             lots = min(lots, means.lots[own] - held[own] - sold[own])
             sold[own] += max(lots, 0)
         else:
-            price = int(row["price"]) or means.ask
+            price = int(row["price"]) or means.ask + means.ask // 100
             free = means.cash[own] - reserved[own] - spent[own]
             # The pass keeps one money unit back for the rounding of fees.
             while lots > 0 and cost(price, lots, means.unit, means.taker_ppm) + 1 > free:
@@ -90,10 +101,20 @@ def twin(means: Means, messages: Records) -> list[tuple[int, int, int]]:
 small = st.integers(0, 20_000)
 orders = st.one_of(
     st.builds(
-        message, st.just(Kind.LIMIT), st.integers(0, 2), st.sampled_from([Side.BUY, Side.SELL]), st.integers(1, 200), st.integers(0, 60)
+        message,
+        st.just(Kind.LIMIT),
+        st.integers(0, 2),
+        st.sampled_from([Side.BUY, Side.SELL]),
+        st.integers(1, 200),
+        st.integers(0, 60),
     ),
     st.builds(
-        message, st.just(Kind.MARKET), st.integers(0, 2), st.sampled_from([Side.BUY, Side.SELL]), st.just(0), st.integers(0, 60)
+        message,
+        st.just(Kind.MARKET),
+        st.integers(0, 2),
+        st.sampled_from([Side.BUY, Side.SELL]),
+        st.just(0),
+        st.integers(0, 60),
     ),
     st.builds(message, st.just(Kind.MASS_CANCEL), st.integers(0, 2)),
 )
@@ -140,7 +161,9 @@ def test_new_orders_are_numbered_and_those_with_an_id_keep_it() -> None:
 
 def test_what_an_account_sends_at_one_moment_arrives_together() -> None:
     means = Means([10**9] * 3, [0] * 3, [0] * 3, [0] * 3)
-    sent = [message(Kind.MASS_CANCEL, a) for a in (0, 1)] + [message(Kind.LIMIT, a, price=10, quantity=1) for a in (0, 1)]
+    sent = [message(Kind.MASS_CANCEL, a) for a in (0, 1)] + [
+        message(Kind.LIMIT, a, price=10, quantity=1) for a in (0, 1)
+    ]
     kept = means.fit(np.concatenate(sent))
     assert kept["time"].tolist() == [1011, 1012, 1011, 1012]
 
@@ -157,7 +180,24 @@ def test_prices_round_away_from_the_market_and_orders_of_no_lot_are_left_out() -
     price = np.array([100.019, 100.011, 100.02, 100.02, 1e9, -5.0])
     quantity = np.array([0.0003, 0.00029999999999, 0.00009, 0.0002, 1.0, np.nan])
     every = np.zeros(n, np.int64)
-    written = write(out, int(Kind.LIMIT), 0, FIRST, 0.01, 0.0001, 25_000_000, 0, 0.0, 0, np.arange(n), side, price, quantity, every, every)
+    written = write(
+        out,
+        int(Kind.LIMIT),
+        0,
+        FIRST,
+        0.01,
+        0.0001,
+        25_000_000,
+        0,
+        0.0,
+        0,
+        np.arange(n),
+        side,
+        price,
+        quantity,
+        every,
+        every,
+    )
     assert out["price"][:written].tolist() == [10001, 10002, 10002, 24_999_999]
     assert out["quantity"][:written].tolist() == [3, 3, 2, 10_000]
     assert out["owner"][:written].tolist() == [2, 3, 5, 6]
@@ -167,7 +207,24 @@ def test_only_orders_that_would_stay_get_an_end() -> None:
     out = np.zeros(2, MESSAGE)
     tif = np.array([TimeInForce.GTC, TimeInForce.IOC])
     ones = np.ones(2)
-    write(out, 0, 0, 0, 0.01, 0.1, 10**6, 77, 0.25, 0, np.arange(2), np.zeros(2, np.int64), ones, ones * 2, np.zeros(2, np.int64), tif)
+    write(
+        out,
+        0,
+        0,
+        0,
+        0.01,
+        0.1,
+        10**6,
+        77,
+        0.25,
+        0,
+        np.arange(2),
+        np.zeros(2, np.int64),
+        ones,
+        ones * 2,
+        np.zeros(2, np.int64),
+        tif,
+    )
     assert out["tif"].tolist() == [TimeInForce.GTD, TimeInForce.IOC]
     assert out["expiry"].tolist() == [77, 0]
     assert out["display"].tolist() == [5, 5]

@@ -8,7 +8,12 @@ from abm.random import Block, Wakeups, stream
 def test_the_same_name_starts_at_the_same_place_and_any_other_elsewhere() -> None:
     first = stream(1, "noise", "side").random(8)
     assert np.array_equal(first, stream(1, "noise", "side").random(8))
-    others = [stream(2, "noise", "side"), stream(1, "value", "side"), stream(1, "noise", "size"), stream(1, "noises", "ide")]
+    others = [
+        stream(2, "noise", "side"),
+        stream(1, "value", "side"),
+        stream(1, "noise", "size"),
+        stream(1, "noises", "ide"),
+    ]
     assert not any(np.isclose(first, other.random(8)).any() for other in others)
 
 

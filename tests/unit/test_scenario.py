@@ -121,7 +121,11 @@ def test_nothing_changes_after_validation(small: Path) -> None:
             {"clock.step": "fast"},
             "first-hour: clock.step: 'fast' is not a duration; write a number with ms, s, min, h or d, such as 5min (abm schema clock)",
         ),
-        ("first-hour", {"clock.end": "2026-02-04T00:00Z"}, "first-hour: clock: end must be later than start (abm schema clock)"),
+        (
+            "first-hour",
+            {"clock.end": "2026-02-04T00:00Z"},
+            "first-hour: clock: end must be later than start (abm schema clock)",
+        ),
         (
             "first-hour",
             {"traders.noise.instrument": "btc-spott"},
@@ -137,8 +141,16 @@ def test_nothing_changes_after_validation(small: Path) -> None:
             {"instruments.btc-spot.reference_price": None},
             "first-hour: instruments.btc-spot.reference_price is missing: a run needs a price to open at",
         ),
-        ("first-hour", {"inputs.clock.stop": None}, "first-hour: inputs.clock = {'stop': None} should be a valid string (abm schema inputs)"),
-        ("first-hour", {"recording.interval": 1.5}, "first-hour: recording.interval must be a whole number of steps (clock.step)"),
+        (
+            "first-hour",
+            {"inputs.clock.stop": None},
+            "first-hour: inputs.clock = {'stop': None} should be a valid string (abm schema inputs)",
+        ),
+        (
+            "first-hour",
+            {"recording.interval": 1.5},
+            "first-hour: recording.interval must be a whole number of steps (clock.step)",
+        ),
         ("first-hour", {"fundamentals.gold": {}}, "first-hour: fundamentals.gold: not traded here"),
     ],
 )
