@@ -1,7 +1,7 @@
 """How kernels are compiled: once for each machine, cached on disk, and thrown away when any kernel's source changes.
 
 Numba's own cache looks only at the file of the function it stores, so that an edit of a function called from another file would go
-unnoticed. Entry points here are therefore stamped with a hash of the sources of every kernel module.
+unnoticed, and so would one of a record's layout. Entry points here are therefore stamped with a hash of this folder.
 """
 
 import hashlib
@@ -50,10 +50,8 @@ compiled = _Step()
 @cache
 def _sources_hash() -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
-        text = path.read_bytes()
-        if b"abm.exchange.compilation" in text or path.name == Path(__file__).name:
-            digest.update(path.name.encode() + text)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 
