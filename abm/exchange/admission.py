@@ -6,7 +6,7 @@ import numpy as np
 
 from abm.exchange.collars import outside_band
 from abm.exchange.compilation import compiled
-from abm.exchange.entry import FOK, GTC, LIMIT, MARKET, REDUCE_FLAG, enter_order, fillable, reducible, within
+from abm.exchange.entry import FOK, GTC, IOC, LIMIT, MARKET, REDUCE_FLAG, enter_order, fillable, reducible, within
 from abm.exchange.memory import QUEUES, REDUCE, SELL, TERMS, order_at, queue_at, term_at
 from abm.exchange.messages import Flag, Phase, Reject, What
 from abm.exchange.orders import finish, note
@@ -119,8 +119,10 @@ def readmit(e: Any, book: Any, i: int, slot: int, kind: int, limit: int) -> int:
     """
     order, term = order_at(e.orders, slot), term_at(e.terms, slot)
     side, owner, whole = np.int64(order.flags & SELL), np.int64(order.owner), remaining(e, slot, order)
-    tif, flags, self_trade = np.int64(term.tif), np.int64(term.flags), np.int64(term.self_trade)
     term.kind = kind
+    if kind == MARKET:
+        term.tif = IOC
+    tif, flags, self_trade = np.int64(term.tif), np.int64(term.flags), np.int64(term.self_trade)
     lots = whole
     refused = NONE if book.phase == CONTINUOUS else barred(book, kind, tif, flags)
     if refused == NONE and order.flags & REDUCE:

@@ -151,7 +151,7 @@ def _turn(e: Any, queue: Any, slot: int) -> None:
     if slot != 0:
         order = order_at(e.orders, slot)
         detach(e, queue, slot, order)
-        append(e, queue, slot, order, np.int64(order.price))
+        append(e, e, queue, slot, order, np.int64(order.price))
 
 
 @compiled

@@ -57,9 +57,7 @@ def _members(memory: Memory) -> Iterator[tuple[str, Any]]:
     for name, count in _used(memory).items():
         rows = memory.tables[name][:count]
         if name in SPARSE:
-            filled = np.flatnonzero(
-                rows["bits"] if name == "upper" else (rows["word"] != 0) | (rows["page"] != 0)
-            )
+            filled = np.flatnonzero(rows["bits"] if name == "upper" else (rows["word"] != 0) | (rows["page"] != 0))
             yield name, pa.table({"index": pa.array(filled), **columns(rows[filled])})
         else:
             yield name, pa.table(columns(rows))

@@ -128,7 +128,7 @@ def show_next_part(e: Any, slot: int) -> None:
     term.reserve -= order.quantity
     term.parts -= 1
     e.potential -= 1
-    append(e, queue, slot, order, np.int64(order.price))
+    append(e, e, queue, slot, order, np.int64(order.price))
 
 
 @component
@@ -352,7 +352,7 @@ def take(
                 lots -= full
                 level.count -= 1
                 following = np.int64(maker.next)
-                end_slot(e, slot, maker)
+                end_slot(e, e, slot, maker)
                 slot = following
         level.quantity -= gone
         level.head = slot
@@ -472,13 +472,13 @@ def settle_rest(
     """Let what is left of an order rest, in a slot of its own (`slot` 0) or the one it has."""
     plain = slot == 0 and display == 0 and flags == 0 and tif == GTC
     if slot == 0:
-        slot = new_slot(e, order_id, owner)
+        slot = new_slot(e, e, order_id, owner)
         order = order_at(e.orders, slot)
         order.order, order.owner, order.instrument = order_id, owner, i
         order.flags, order.reason = side, reason
         order.quantity, order.price = lots, price
         if plain:
-            append(e, queue_at(e.queues, i * QUEUES + side), slot, order, price)
+            append(e, e, queue_at(e.queues, i * QUEUES + side), slot, order, price)
             if funded(e, book):
                 hold(e, book, order, 0, lots)
             return

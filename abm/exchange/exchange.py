@@ -123,9 +123,9 @@ class Exchange:
         return self._numbers[name]
 
     def take_ids(self, count: int) -> int:
-        """Reserve `count` order ids that follow one another, and return the first."""
-        first = self._next_id
-        self._next_id += count
+        """Reserve `count` order ids that follow one another, none of them used, and return the first."""
+        first = max(self._next_id, int(self._memory.engine["highest_id"][0]) + 1)
+        self._next_id = first + count
         return first
 
     @property
@@ -145,20 +145,26 @@ class Exchange:
             The trades and events in the order in which they happened, and one outcome for each message.
 
         Raises:
-            ValueError: the tape goes back in time.
+            ValueError: the tape goes back in time; what stands before that has been processed.
         """
         tape = np.ascontiguousarray(tape, MESSAGE)
         outcomes = np.empty(len(tape), OUTCOME)
         if len(tape) == 0:
             return Report(np.empty(0, TRADE), outcomes, np.empty(0, EVENT))
         memory, done, last = self._memory, 0, len(tape)
-        highest = memory.prepare(tape, self.time)
-        self._next_id = max(self._next_id, highest + 1)
+        memory.prepare(last)
         parts = []
-        while done < last or memory.engine["unsettled"][0]:
+        while 0 <= done < last or memory.engine["unsettled"][0]:
             memory.make_room()
+            if done < last:
+                memory.admit(tape[done], last - done)
             done = match(memory.engine, tape.ctypes.data, last, outcomes.ctypes.data, done, self._sequence)
             parts.append((memory.drain("trades"), memory.drain("events")))
+        if done < 0:
+            self._sequence += -1 - done
+            raise ValueError(
+                f"message {-1 - done} of the tape is earlier than the one before it; sort the tape by time"
+            )
         memory.engine["time"] = tape["time"][-1]
         self._sequence += last
         trades, events = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))

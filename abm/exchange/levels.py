@@ -3,6 +3,8 @@
 Each instrument has six such structures (`memory.QUEUES`): bids, asks, and stops that wait for their trigger. Below a queue's 64-tick
 blocks lie three coarser bitmaps, so that a search touches at most eight words however far away the next level is.
 Within a level displayed orders stand before hidden ones.
+
+The first parameter, `a`, is whatever has the addresses of the tables: the engine record, or the `Addresses` that the hot loop keeps.
 """
 
 from typing import Any
@@ -35,128 +37,128 @@ def below(position: int) -> Any:
 
 
 @inlined
-def level_of(e: Any, queue: Any, tick: int) -> Any:
+def level_of(a: Any, queue: Any, tick: int) -> Any:
     """The level at `tick`, whose page must exist."""
-    return level_at(e.levels, (np.int64(block_at(e.blocks, queue.block0 + (tick >> 6)).page) << 6) + (tick & 63))
+    return level_at(a.levels, (np.int64(block_at(a.blocks, queue.block0 + (tick >> 6)).page) << 6) + (tick & 63))
 
 
 @compiled
-def _mark(e: Any, queue: Any, block: int) -> None:
-    first = word_at(e.upper, queue.up1 + (block >> 6))
-    second = word_at(e.upper, queue.up2 + (block >> 12))
-    third = word_at(e.upper, queue.up3 + (block >> 18))
+def _mark(a: Any, queue: Any, block: int) -> None:
+    first = word_at(a.upper, queue.up1 + (block >> 6))
+    second = word_at(a.upper, queue.up2 + (block >> 12))
+    third = word_at(a.upper, queue.up3 + (block >> 18))
     first.bits = first.bits | bit(block)
     second.bits = second.bits | bit(block >> 6)
     third.bits = third.bits | bit(block >> 12)
 
 
 @compiled
-def _unmark(e: Any, queue: Any, block: int) -> None:
-    word = word_at(e.upper, queue.up1 + (block >> 6))
+def _unmark(a: Any, queue: Any, block: int) -> None:
+    word = word_at(a.upper, queue.up1 + (block >> 6))
     word.bits = word.bits & ~bit(block)
     if word.bits == 0:
-        word = word_at(e.upper, queue.up2 + (block >> 12))
+        word = word_at(a.upper, queue.up2 + (block >> 12))
         word.bits = word.bits & ~bit(block >> 6)
         if word.bits == 0:
-            word = word_at(e.upper, queue.up3 + (block >> 18))
+            word = word_at(a.upper, queue.up3 + (block >> 18))
             word.bits = word.bits & ~bit(block >> 12)
 
 
 @compiled
-def _far_above(e: Any, queue: Any, block: int) -> int:
+def _far_above(a: Any, queue: Any, block: int) -> int:
     up1, up2, up3 = queue.up1, queue.up2, queue.up3
-    word = word_at(e.upper, up1 + (block >> 6)).bits & above(block)
+    word = word_at(a.upper, up1 + (block >> 6)).bits & above(block)
     if word == 0:
         node = block >> 6
-        word = word_at(e.upper, up2 + (node >> 6)).bits & above(node)
+        word = word_at(a.upper, up2 + (node >> 6)).bits & above(node)
         if word == 0:
             node = node >> 6
             top = node >> 6
-            word = word_at(e.upper, up3 + top).bits & above(node)
+            word = word_at(a.upper, up3 + top).bits & above(node)
             while word == 0:
                 top += 1
                 if top >= queue.words3:
                     return np.int64(queue.none)
-                word = word_at(e.upper, up3 + top).bits
+                word = word_at(a.upper, up3 + top).bits
             node = (top << 6) + lowest_bit(word)
-            word = word_at(e.upper, up2 + node).bits
+            word = word_at(a.upper, up2 + node).bits
             node = (node << 6) + lowest_bit(word)
         else:
             node = ((node >> 6) << 6) + lowest_bit(word)
-        word = word_at(e.upper, up1 + node).bits
+        word = word_at(a.upper, up1 + node).bits
         block = (node << 6) + lowest_bit(word)
     else:
         block = ((block >> 6) << 6) + lowest_bit(word)
-    return (block << 6) + lowest_bit(block_at(e.blocks, queue.block0 + block).word)
+    return (block << 6) + lowest_bit(block_at(a.blocks, queue.block0 + block).word)
 
 
 @compiled
-def _far_below(e: Any, queue: Any, block: int) -> int:
+def _far_below(a: Any, queue: Any, block: int) -> int:
     up1, up2, up3 = queue.up1, queue.up2, queue.up3
-    word = word_at(e.upper, up1 + (block >> 6)).bits & below(block)
+    word = word_at(a.upper, up1 + (block >> 6)).bits & below(block)
     if word == 0:
         node = block >> 6
-        word = word_at(e.upper, up2 + (node >> 6)).bits & below(node)
+        word = word_at(a.upper, up2 + (node >> 6)).bits & below(node)
         if word == 0:
             node = node >> 6
             top = node >> 6
-            word = word_at(e.upper, up3 + top).bits & below(node)
+            word = word_at(a.upper, up3 + top).bits & below(node)
             while word == 0:
                 top -= 1
                 if top < 0:
                     return np.int64(queue.none)
-                word = word_at(e.upper, up3 + top).bits
+                word = word_at(a.upper, up3 + top).bits
             node = (top << 6) + highest_bit(word)
-            word = word_at(e.upper, up2 + node).bits
+            word = word_at(a.upper, up2 + node).bits
             node = (node << 6) + highest_bit(word)
         else:
             node = ((node >> 6) << 6) + highest_bit(word)
-        word = word_at(e.upper, up1 + node).bits
+        word = word_at(a.upper, up1 + node).bits
         block = (node << 6) + highest_bit(word)
     else:
         block = ((block >> 6) << 6) + highest_bit(word)
-    return (block << 6) + highest_bit(block_at(e.blocks, queue.block0 + block).word)
+    return (block << 6) + highest_bit(block_at(a.blocks, queue.block0 + block).word)
 
 
 @inlined
-def next_above(e: Any, queue: Any, tick: int) -> int:
+def next_above(a: Any, queue: Any, tick: int) -> int:
     """Lowest tick above `tick` that holds an order, or the queue's `none`."""
     block = np.int64(tick) >> 6
-    word = block_at(e.blocks, queue.block0 + block).word & above(tick)
+    word = block_at(a.blocks, queue.block0 + block).word & above(tick)
     if word != 0:
         return (block << 6) + lowest_bit(word)
-    return _far_above(e, queue, block)
+    return _far_above(a, queue, block)
 
 
 @inlined
-def next_below(e: Any, queue: Any, tick: int) -> int:
+def next_below(a: Any, queue: Any, tick: int) -> int:
     """Highest tick below `tick` that holds an order, or the queue's `none`."""
     block = np.int64(tick) >> 6
-    word = block_at(e.blocks, queue.block0 + block).word & below(tick)
+    word = block_at(a.blocks, queue.block0 + block).word & below(tick)
     if word != 0:
         return (block << 6) + highest_bit(word)
-    return _far_below(e, queue, block)
+    return _far_below(a, queue, block)
 
 
 @inlined
-def next_level(e: Any, queue: Any, tick: int) -> int:
+def next_level(a: Any, queue: Any, tick: int) -> int:
     """The nearest tick behind `tick`, away from the best, that holds an order, or the queue's `none`."""
     if queue.high:
-        return next_below(e, queue, tick)
-    return next_above(e, queue, tick)
+        return next_below(a, queue, tick)
+    return next_above(a, queue, tick)
 
 
 @inlined
-def append(e: Any, queue: Any, slot: int, order: Any, tick: int) -> None:
+def append(a: Any, e: Any, queue: Any, slot: int, order: Any, tick: int) -> None:
     """Put an order at the back of its level: a displayed one before those that are hidden."""
-    block = block_at(e.blocks, queue.block0 + (tick >> 6))
+    block = block_at(a.blocks, queue.block0 + (tick >> 6))
     if block.page == 0:
         block.page = e.next_page
         e.next_page += 1
-    level = level_at(e.levels, (np.int64(block.page) << 6) + (tick & 63))
+    level = level_at(a.levels, (np.int64(block.page) << 6) + (tick & 63))
     if level.head == 0:
         if block.word == 0:
-            _mark(e, queue, tick >> 6)
+            _mark(a, queue, tick >> 6)
         block.word = block.word | bit(tick)
         if queue.high:
             if tick > queue.best:
@@ -168,71 +170,71 @@ def append(e: Any, queue: Any, slot: int, order: Any, tick: int) -> None:
         level.quantity += order.quantity
         level.count += 1
         if level.hidden != 0:
-            _insert_before_hidden(e, level, slot, order)
+            _insert_before_hidden(a, level, slot, order)
             return
     elif level.hidden == 0:
         level.hidden = slot
     order.prev = level.tail
     order.next = 0
-    order_at(e.orders, level.tail).next = slot  # record 0 takes it where the level was empty
+    order_at(a.orders, level.tail).next = slot  # record 0 takes it where the level was empty
     level.tail = slot
 
 
 @compiled
-def _insert_before_hidden(e: Any, level: Any, slot: int, order: Any) -> None:
-    hidden = order_at(e.orders, level.hidden)
+def _insert_before_hidden(a: Any, level: Any, slot: int, order: Any) -> None:
+    hidden = order_at(a.orders, level.hidden)
     order.next = level.hidden
     order.prev = hidden.prev
     if hidden.prev != 0:
-        order_at(e.orders, hidden.prev).next = slot
+        order_at(a.orders, hidden.prev).next = slot
     else:
         level.head = slot
     hidden.prev = slot
 
 
 @inlined
-def close_level(e: Any, queue: Any, tick: int) -> None:
+def close_level(a: Any, queue: Any, tick: int) -> None:
     """Take a level that has just become empty off the bitmap, and find the new best if it was the best."""
-    block = block_at(e.blocks, queue.block0 + (tick >> 6))
+    block = block_at(a.blocks, queue.block0 + (tick >> 6))
     block.word = block.word & ~bit(tick)
     if tick == queue.best:
-        queue.best = next_level(e, queue, tick)
+        queue.best = next_level(a, queue, tick)
     if block.word == 0:
-        _unmark(e, queue, tick >> 6)
+        _unmark(a, queue, tick >> 6)
 
 
 @inlined
-def unlink(e: Any, level: Any, order: Any) -> None:
+def unlink(a: Any, level: Any, order: Any) -> None:
     """Take an order out of the chain of its level. Without branches: which neighbours it has is as good as random."""
     following, before = order.next, order.prev
-    order_at(e.orders, before).next = following  # record 0 takes what has no neighbour
-    order_at(e.orders, following).prev = before
+    order_at(a.orders, before).next = following  # record 0 takes what has no neighbour
+    order_at(a.orders, following).prev = before
     level.head = following if before == 0 else level.head
     level.tail = before if following == 0 else level.tail
 
 
 @inlined
-def detach(e: Any, queue: Any, slot: int, order: Any) -> None:
+def detach(a: Any, queue: Any, slot: int, order: Any) -> None:
     """Take an order out of its level."""
     tick = np.int64(order.price)
-    level = level_of(e, queue, tick)
+    level = level_of(a, queue, tick)
     if (order.flags & HIDDEN) == 0:
         level.quantity -= order.quantity
         level.count -= 1
     elif level.hidden == slot:
         level.hidden = order.next
-    unlink(e, level, order)
+    unlink(a, level, order)
     if level.head == 0:
-        close_level(e, queue, tick)
+        close_level(a, queue, tick)
 
 
 @inlined
-def detach_plain(e: Any, queue: Any, order: Any) -> None:
+def detach_plain(a: Any, queue: Any, order: Any) -> None:
     """`detach` for an order known to be displayed."""
     tick = np.int64(order.price)
-    level = level_of(e, queue, tick)
+    level = level_of(a, queue, tick)
     level.quantity -= order.quantity
     level.count -= 1
-    unlink(e, level, order)
+    unlink(a, level, order)
     if level.head == 0:
-        close_level(e, queue, tick)
+        close_level(a, queue, tick)

@@ -41,6 +41,7 @@ from abm.exchange.memory import (
     EXPIRE,
     OUT,
     PEG,
+    PLAIN_LIMIT,
     QUEUES,
     REDUCE,
     REOPEN_CALL,
@@ -48,8 +49,10 @@ from abm.exchange.memory import (
     SELL,
     TERMS,
     WAITING,
+    Addresses,
     book_at,
     component,
+    head_at,
     id_at,
     message_at,
     order_at,
@@ -87,6 +90,7 @@ DAY, GTD = int(TimeInForce.DAY), int(TimeInForce.GTD)
 HIDDEN_FLAG = int(Flag.HIDDEN)
 ALL_FLAGS = POST_ONLY | POST_SLIDE | REDUCE_FLAG | HIDDEN_FLAG | BY_MARK
 N_PHASES = len(Phase)
+PLAIN_MARKET = np.uint64(int(Kind.MARKET) << 16)
 REJECTED, RESTING, PENDING = int(Status.REJECTED), int(Status.RESTING), int(Status.PENDING)
 STATUS_DONE = int(Status.DONE)
 EXPIRED_EVENT, MASS_CANCELLED = int(What.EXPIRED), int(What.MASS_CANCELLED)
@@ -165,7 +169,7 @@ def may_reduce(e: Any, i: int, owner: int, side: int) -> int:
 def accept_waiting(e: Any, book: Any, i: int, message: Any, lots: int) -> int:
     """Take in an order that waits outside the book: a stop, a trailing stop, a peg. Answers its status."""
     kind, side = np.int64(message.kind), np.int64(message.side)
-    slot = new_slot(e, np.int64(message.order), np.int64(message.owner))
+    slot = new_slot(e, e, np.int64(message.order), np.int64(message.owner))
     order = order_at(e.orders, slot)
     order.order, order.owner, order.instrument, order.reason = message.order, message.owner, i, message.reason
     order.flags, order.quantity = side | OUT, lots
@@ -479,84 +483,60 @@ def fire_timers(e: Any, until: int) -> int:
 
 
 @inlined
-def quick_cancel(e: Any, message: Any) -> bool:
+def quick_cancel(a: Any, e: Any, message: Any) -> bool:
     """Cancel an order that rests and is nothing but a limit order, in a book where nothing can follow. False where it is not so."""
     if not 0 < message.order < e.n_ids:
         return False
-    slot = np.int64(id_at(e.ids, message.order).slot)
+    slot = np.int64(id_at(a.ids, message.order).slot)
     if slot <= 0:
         return False
-    order = order_at(e.orders, slot)
-    if order.owner != message.owner or order.flags > SELL or e.ledger != 0:
+    order = order_at(a.orders, slot)
+    flags, i = np.int64(order.flags), np.int64(order.instrument)
+    if order.owner != message.owner or flags > SELL or (np.int64(book_at(e.books, i).attention) | e.ledger) != 0:
         return False
-    i = np.int64(order.instrument)
-    if book_at(e.books, i).attention != 0:
-        return False
-    detach_plain(e, queue_at(e.queues, i * QUEUES + order.flags), order)
-    end_slot(e, slot, order)
+    detach_plain(a, queue_at(e.queues, i * QUEUES + flags), order)
+    end_slot(a, e, slot, order)
     return True
 
 
 @inlined
-def quick_order(e: Any, message: Any, outcome: Any, sequence: int) -> bool:
+def quick_order(a: Any, e: Any, message: Any, word: Any, outcome: Any, sequence: int) -> bool:
     """A plain limit or market order in a book where nothing can follow. False where it is not so, or there may be no room."""
     i, price, lots = np.int64(message.instrument), np.int64(message.price), np.int64(message.quantity)
-    if not 0 <= i < e.n_instruments:
+    order_id, owner, side = np.int64(message.order), np.int64(message.owner), np.int64(message.side)
+    if not 0 <= i < e.n_instruments or not 0 < order_id < e.n_ids or not -1 <= owner < e.n_owners:
         return False
-    book, side = book_at(e.books, i), np.int64(message.side)
-    if (
-        (message.flags | message.tif) != 0
-        or message.display != 0
-        or book.attention != 0
-        or book.phase != CONTINUOUS
-        or e.ledger != 0
-    ):
+    book, row = book_at(e.books, i), id_at(a.ids, order_id)
+    if (np.int64(book.attention) | np.int64(book.phase) | e.ledger | message.display | row.slot) != 0:
         return False
-    if message.kind == MARKET:
+    is_market = (word & PLAIN_LIMIT) != 0
+    if is_market:
         price = np.int64(book.n_ticks) - 1 if side == 0 else np.int64(1)
-    if (
-        side > 1
-        or not 1 <= price < book.n_ticks
-        or not 1 <= lots <= book.max_lots
-        or message.self_trade > 4
-        or message.order < 1
-    ):
-        return False
-    row, owner = id_at(e.ids, message.order), np.int64(message.owner)
-    if row.slot != 0 or owner < -1 or (e.n_accounts > 0 and owner >= e.n_accounts) or e.next_page >= e.page_room:
+    if not 1 <= price < book.n_ticks or not 1 <= lots <= book.max_lots or e.next_page >= e.page_room:
         return False
     beyond = (price - queue_at(e.queues, i * QUEUES + 1 - side).best) * (
         1 - 2 * side
     )  # without a branch: sides come at random
-    outcome.status, outcome.reject = RESTING, 0
     left = lots
-    if beyond >= 0 or message.kind == MARKET:
-        if message.self_trade != 0 or not room(e):
+    if beyond >= 0:
+        if not room(e):
             return False
         e.time, e.sequence, e.reject = message.time, sequence, 0
-        left = take(
-            e,
-            book,
-            i,
-            side,
-            price,
-            lots,
-            np.int64(message.order),
-            owner,
-            np.int64(message.reason),
-            np.int64(message.self_trade),
-            False,
-        )
-        if left == 0 or message.kind == MARKET or e.reject != 0:
-            row.slot = DONE
-            outcome.filled, outcome.status, outcome.reject = lots - left, FILLED if left == 0 else CANCELLED, e.reject
-            return True
-    outcome.filled = lots - left
-    slot = new_slot(e, np.int64(message.order), owner)
-    order = order_at(e.orders, slot)
-    order.quantity, order.order, order.price, order.owner = left, message.order, price, owner
+        left = take(e, book, i, side, price, lots, order_id, owner, np.int64(message.reason), 0, False)
+    outcome.filled, outcome.status, outcome.reject = lots - left, RESTING, 0
+    if left == 0 or is_market:
+        row.slot = DONE
+        if order_id > e.highest_id:
+            e.highest_id = order_id
+        outcome.status = FILLED if left == 0 else CANCELLED
+        return True
+    slot = new_slot(a, e, order_id, owner)
+    if order_id > e.highest_id:
+        e.highest_id = order_id
+    order = order_at(a.orders, slot)
+    order.quantity, order.order, order.price, order.owner = left, order_id, price, owner
     order.instrument, order.flags, order.reason = i, side, message.reason
-    append(e, queue_at(e.queues, i * QUEUES + side), slot, order, price)
+    append(a, e, queue_at(e.queues, i * QUEUES + side), slot, order, price)
     return True
 
 
@@ -578,6 +558,7 @@ def new_order(e: Any, message: Any) -> int:
     if row.slot != 0:
         return DUPLICATE_ID
     row.slot = DONE
+    e.highest_id = max(e.highest_id, np.int64(message.order))
     e.filled, e.reject = 0, 0
     refused = accept_order(e, book, i, message)
     unsettle(e, i)
@@ -607,25 +588,43 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
     """Process messages `start` to `count` of the tape at address `messages`; returns how many are done.
 
     `sequence` is the number of messages the exchange had processed before the tape. The pass stops short of `count` where a table
-    might run out of room; call again after `Memory.make_room`.
+    might run out of room; call again after `Memory.make_room`, and after `Memory.admit` where the next message has an id or an owner
+    beyond those known. A message earlier than the one before it ends the pass with -1 - its number.
     """
     e = engine[0]
     if e.unsettled != 0 and not settle_down(e):
         return start
+    a = Addresses(e.orders, e.own, e.owners, e.ids, e.blocks, e.upper, e.levels)
+    now = e.time
     for m in range(start, count):
         message, outcome = message_at(messages, m), outcome_at(outcomes, m)
-        if e.next_timer > message.time:
-            if message.kind <= MARKET:
-                if quick_order(e, message, outcome, sequence + m):
+        if message.time < now:
+            return -1 - m
+        now = message.time
+        if e.next_timer > now:
+            word = head_at(messages, m).word
+            rest = word & PLAIN_LIMIT
+            if rest == 0 or rest == PLAIN_MARKET:
+                if quick_order(a, e, message, word, outcome, sequence + m):
                     continue
-            elif message.kind == CANCEL and quick_cancel(e, message):
+            elif message.kind == CANCEL and quick_cancel(a, e, message):
                 outcome.filled, outcome.status, outcome.reject = 0, STATUS_DONE, 0
                 continue
         e.sequence = sequence + m
-        if e.next_timer <= message.time and not fire_timers(e, message.time):
+        if e.next_timer <= now and not fire_timers(e, now):
             return m
-        if not room(e):
+        if (
+            not room(e)
+            or (message.owner >= e.n_owners and e.n_accounts == 0)
+            or (message.order >= e.n_ids and creates_order(message))
+        ):
             return m
         if not process(e, message, outcome):
             return m + 1
     return count
+
+
+@compiled
+def creates_order(message: Any) -> bool:
+    """Whether a message's id is that of a new order."""
+    return message.kind <= MARKET or STOP <= message.kind <= PEGGED

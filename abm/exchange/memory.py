@@ -6,13 +6,13 @@ range (`blocks`, `upper`) are zero pages that the operating system hands out whe
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from abm.exchange.compilation import Component, accessor, kernel
+from abm.exchange.compilation import Component, accessor
 from abm.exchange.instrument import NS, PPM, Breaker, Instrument, MarketWideBreaker, PriceBand, VolatilityAuction
-from abm.exchange.messages import EVENT, MESSAGE, OUTCOME, TRADE, Phase, Records
+from abm.exchange.messages import EVENT, MESSAGE, OUTCOME, TRADE, Kind, Phase, Records
 
 i1, i2, i4, i8 = np.uint8, np.int16, np.int32, np.int64
 u4, u8 = np.uint32, np.uint64
@@ -26,6 +26,8 @@ QUEUES = 6
 
 NEVER = np.iinfo(np.int64).max
 DONE = -1
+
+CREATING = (Kind.LIMIT, Kind.MARKET, Kind.STOP, Kind.STOP_LIMIT, Kind.TRAILING_STOP, Kind.PEGGED)
 
 # Kinds of timer
 EXPIRE, REOPEN_CALL, REOPEN_CONTINUOUS = 0, 1, 2
@@ -172,6 +174,27 @@ TABLES = {
 }
 OUTPUTS = {"trades": TRADE, "events": EVENT}
 
+# Instrument, kind, side, time in force, flags, self-trade mode and reason of a message as one word
+HEAD = np.dtype(
+    {"names": ["word"], "formats": [u8], "offsets": [MESSAGE.fields["instrument"][1]], "itemsize": MESSAGE.itemsize}
+)  # type: ignore[index]
+PLAIN_LIMIT = np.uint64(
+    0x00FFFFFFFEFF0000
+)  # its bits but those of instrument, side and reason: 0 = a limit order with no property
+
+
+class Addresses(NamedTuple):
+    """The tables that the hot loop touches, copied out of the `ENGINE` record: what is in registers need not be read again."""
+
+    orders: int
+    own: int
+    owners: int
+    ids: int
+    blocks: int
+    upper: int
+    levels: int
+
+
 COMPONENTS: dict[str, Component] = {}
 _COMPONENT_NAMES = (
     "meet",
@@ -211,6 +234,7 @@ ENGINE = np.dtype(
         ("n_accounts", i8),
         ("n_ids", i8),
         ("n_owners", i8),
+        ("highest_id", i8),  # of the orders that were made
         ("tiers", i8),
         ("ledger", i8),
         ("unsettled", i8),  # 1 + the instrument whose entry has still to be followed up; -1 several
@@ -246,6 +270,7 @@ fee_at = accessor(FEE)
 trade_at = accessor(TRADE)
 event_at = accessor(EVENT)
 message_at = accessor(MESSAGE)
+head_at = accessor(HEAD)
 outcome_at = accessor(OUTCOME)
 
 
@@ -257,26 +282,13 @@ def component(function: Callable[..., Any]) -> Any:
     return made.caller(offsets[function.__name__][1])
 
 
-@kernel
-def scan(tape: Any, now: int) -> Any:
-    """The first message of a tape that goes back in time (-1 none), and the highest order id and owner in it."""
-    highest_id, highest_owner = np.int32(0), np.int32(-1)
-    for m in range(len(tape)):
-        message = tape[m]
-        if message.time < now:
-            return m, highest_id, highest_owner
-        now = message.time
-        highest_id, highest_owner = max(highest_id, message.order), max(highest_owner, message.owner)
-    return -1, highest_id, highest_owner
-
-
 class Memory:
     """Owns the arrays behind one exchange and the `ENGINE` record that tells the kernels where they are."""
 
     def __init__(self, instruments: Sequence[Instrument], accounts: int, ledger: bool) -> None:
         self.engine: Records = np.zeros(1, ENGINE)
         self.tables: dict[str, Records] = {}
-        self._spare_timers = 0
+        self._messages = 0
         engine = self.engine[0]
         engine["n_instruments"] = len(instruments)
         engine["n_accounts"] = accounts
@@ -298,6 +310,7 @@ class Memory:
         self._put("accounts", np.zeros(max(accounts, 1), ACCOUNT))
         self._put("holdings", np.zeros(max(accounts, 1) * len(instruments), HOLDING))
         self._put("owners", np.zeros(max(accounts, 16), OWNER))
+        engine["n_owners"] = accounts or 16
         for name, size in (
             ("orders", 1024),
             ("terms", 1024),
@@ -309,6 +322,7 @@ class Memory:
             self._put(name, np.zeros(size, TABLES[name]))
         for name, dtype in OUTPUTS.items():
             self._put(name, np.empty(1024, dtype))
+        engine["n_ids"] = len(self.tables["ids"])
 
     def _put(self, name: str, array: Records) -> Records:
         self.tables[name] = array
@@ -382,42 +396,49 @@ class Memory:
             new[:used] = old[:used]
             self._put(name, new)
 
-    def prepare(self, tape: Records, now: int) -> int:
-        """Check that a tape does not go back in time, and make room for the orders it may create; returns its highest order id."""
-        fault, highest_id, highest_owner = scan(tape, now)
-        if fault >= 0:
-            raise ValueError(f"message {fault} of the tape is earlier than the one before it; sort the tape by time")
-        engine = self.engine[0]
-        fresh, ids, owners = int(engine["fresh"]), int(engine["n_ids"]), int(engine["n_owners"])
+    def prepare(self, messages: int) -> None:
+        """Make room for the orders that so many messages may create."""
+        fresh = int(self.engine["fresh"][0])
         for name in ("orders", "terms", "own"):
-            self.grow(name, fresh + len(tape) + 1, fresh)
-        self.grow("ids", highest_id + 1, ids)
-        self.grow("owners", highest_owner + 1, owners)
-        engine["n_ids"] = max(ids, highest_id + 1)
-        engine["n_owners"] = max(owners, highest_owner + 1)
-        self._spare_timers = len(tape)
-        return int(highest_id)
+            self.grow(name, fresh + messages + 1, fresh)
+        self._messages = messages
+
+    def admit(self, message: np.void, ahead: int) -> None:
+        """Make room for the order id and the owner of a message if they are beyond those known, and for `ahead` more ids like it."""
+        engine, order = self.engine[0], int(message["order"])
+        known = int(engine["n_ids"])
+        if order >= known and message["kind"] in CREATING:
+            self.grow("ids", order + 1 + ahead, known)
+            engine["n_ids"] = len(self.tables["ids"])
+        known, owner = int(engine["n_owners"]), int(message["owner"])
+        if owner >= known and engine["n_accounts"] == 0:
+            self.grow("owners", owner + 1, known)
+            engine["n_owners"] = len(self.tables["owners"])
 
     def make_room(self) -> None:
         """Make room for what the next messages may write, so that the pass need not stop soon."""
         engine = self.engine[0]
-        potential, n = int(engine["potential"]) + 64, int(engine["n_instruments"])
-        self._room("trades", "trade_room", 0, 6 * potential)
-        self._room("events", "event_room", 0, 8 * potential + 8 * n)
+        soon = min(self._messages, 2**18)
+        potential, n = int(engine["potential"]) + soon + 64, int(engine["n_instruments"])
+        self._room("trades", "trade_room", 4 * potential)
+        self._room("events", "event_room", 5 * potential + 8 * n)
         pages = int(engine["next_page"])
         self.grow("levels", 64 * (pages + 2 * int(engine["moving"]) + 64), 64 * pages)
         engine["page_room"] = len(self.tables["levels"]) // 64
         timers = int(engine["n_timers"]) + 1
-        self.grow("timers", timers + self._spare_timers + 2 * n + 16, timers)
+        self.grow("timers", timers + soon + 2 * n + 16, timers)
         engine["timer_room"] = len(self.tables["timers"])
 
-    def _room(self, name: str, limit: str, used: int, size: int) -> None:
+    def _room(self, name: str, limit: str, size: int) -> None:
         if len(self.tables[name]) < size:
             self._put(name, np.empty(2 * size, OUTPUTS[name]))
         self.engine[0][limit] = len(self.tables[name])
 
     def drain(self, name: str) -> Records:
-        """What has been written to `trades` or `events` since the last time."""
-        used = int(self.engine[0][f"n_{name}"])
+        """What has been written to `trades` or `events` since the last time: a copy, or, where there is much, the table itself."""
+        used, table = int(self.engine[0][f"n_{name}"]), self.tables[name]
         self.engine[0][f"n_{name}"] = 0
-        return self.tables[name][:used].copy()
+        if used > 4096:
+            self._put(name, np.empty(len(table), OUTPUTS[name]))
+            return table[:used]
+        return table[:used].copy()

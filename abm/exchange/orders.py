@@ -113,21 +113,21 @@ def queue_of(e: Any, slot: int, order: Any) -> Any:
 
 
 @inlined
-def new_slot(e: Any, order_id: int, owner: int) -> int:
+def new_slot(a: Any, e: Any, order_id: int, owner: int) -> int:
     """Take a slot for an order, and put it last in its owner's list."""
     slot = e.free
     if slot != 0:
-        e.free = np.int64(order_at(e.orders, slot).next)
+        e.free = np.int64(order_at(a.orders, slot).next)
     else:
         slot = e.fresh
         e.fresh += 1
-    id_at(e.ids, order_id).slot = slot
+    id_at(a.ids, order_id).slot = slot
     e.potential += 1
     if owner >= 0:
-        mine, row = own_at(e.own, slot), owner_at(e.owners, owner)
+        mine, row = own_at(a.own, slot), owner_at(a.owners, owner)
         mine.prev, mine.next = row.last, 0
         if row.last != 0:
-            own_at(e.own, row.last).next = slot
+            own_at(a.own, row.last).next = slot
         else:
             row.first = slot
         row.last = slot
@@ -135,17 +135,17 @@ def new_slot(e: Any, order_id: int, owner: int) -> int:
 
 
 @inlined
-def end_slot(e: Any, slot: int, order: Any) -> None:
+def end_slot(a: Any, e: Any, slot: int, order: Any) -> None:
     """Give the slot of an order that is over back. It must be out of its level and lists."""
-    id_at(e.ids, order.order).slot = DONE
+    id_at(a.ids, order.order).slot = DONE
     if order.owner >= 0:
-        mine, row = own_at(e.own, slot), owner_at(e.owners, order.owner)
+        mine, row = own_at(a.own, slot), owner_at(a.owners, order.owner)
         if mine.prev != 0:
-            own_at(e.own, mine.prev).next = mine.next
+            own_at(a.own, mine.prev).next = mine.next
         else:
             row.first = mine.next
         if mine.next != 0:
-            own_at(e.own, mine.next).prev = mine.prev
+            own_at(a.own, mine.next).prev = mine.prev
         else:
             row.last = mine.prev
     order.next = e.free
@@ -219,7 +219,7 @@ def place(e: Any, book: Any, slot: int) -> None:
     """Let an order that is out of the book rest at its price, with its means reserved."""
     order = order_at(e.orders, slot)
     order.flags = order.flags & ~OUT
-    append(e, queue_of(e, slot, order), slot, order, np.int64(order.price))
+    append(e, e, queue_of(e, slot, order), slot, order, np.int64(order.price))
     if funded(e, book) and (order.flags & WAITING) == 0:
         hold(e, book, order, 0, remaining(e, slot, order))
 
@@ -256,13 +256,13 @@ def finish(e: Any, slot: int) -> None:
     order = order_at(e.orders, slot)
     if order.flags == (order.flags & SELL) and e.ledger == 0:
         detach(e, queue_of(e, slot, order), slot, order)
-        end_slot(e, slot, order)
+        end_slot(e, e, slot, order)
         return
     book = book_at(e.books, order.instrument)
     lift(e, book, slot)
     if order.flags & TERMS:
         forget_terms(e, book, slot, order)
-    end_slot(e, slot, order)
+    end_slot(e, e, slot, order)
 
 
 @compiled

@@ -24,11 +24,12 @@ from abm.exchange.messages import (
     TimeInForce,
     What,
 )
+from tests.property.engine import Engine
 from tests.reference.exchange import ReferenceExchange
 from tests.reference.tapes import MIXES, History, histories, random_history
 
 Make = Callable[..., Any]
-EXCHANGES = [pytest.param(ReferenceExchange, id="twin")]
+EXCHANGES = [pytest.param(ReferenceExchange, id="twin"), pytest.param(Engine, id="engine")]
 
 every_exchange = pytest.mark.parametrize("make", EXCHANGES)
 often = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
