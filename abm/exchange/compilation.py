@@ -156,3 +156,18 @@ def highest_bit(_context: Any, word: Any) -> Any:
         return builder.sub(ir.Constant(ir.IntType(64), 63), builder.ctlz(arguments[0], cgutils.true_bit))
 
     return types.int64(types.uint64), build
+
+
+@intrinsic
+def prefetch(_context: Any, record: Any) -> Any:
+    """Ask the processor to fetch a record that will be needed soon."""
+
+    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        flag, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        place = builder.bitcast(arguments[0], pointer)
+        builder.call(function, [place, ir.Constant(flag, 1), ir.Constant(flag, 3), ir.Constant(flag, 1)])
+        return ir.Constant(ir.IntType(64), 0)
+
+    return types.int64(record), build

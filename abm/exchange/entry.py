@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from abm.exchange.collars import bound_of, note_trade
-from abm.exchange.compilation import compiled, inlined
+from abm.exchange.compilation import compiled, inlined, prefetch
 from abm.exchange.levels import append, close_level, detach, level_of, next_level
 from abm.exchange.memory import (
     BAND,
@@ -333,6 +333,7 @@ def take(
         special = False
         while slot != 0 and lots > 0:
             maker = order_at(e.orders, slot)
+            prefetch(order_at(e.orders, maker.next))
             if (maker.flags & SPECIAL) != 0 or limited or (self_trade != ALLOW and maker.owner == owner):
                 special = True
                 break

@@ -18,7 +18,7 @@ from abm.exchange.admission import (
 )
 from abm.exchange.auction import set_phase, uncross
 from abm.exchange.collars import set_reference
-from abm.exchange.compilation import compiled, inlined, kernel
+from abm.exchange.compilation import compiled, inlined, kernel, prefetch
 from abm.exchange.entry import (
     CALL,
     CANCELLED,
@@ -583,6 +583,26 @@ def process(e: Any, message: Any, outcome: Any) -> int:
     return settle_down(e) if e.unsettled != 0 else 1
 
 
+@inlined
+def look_ahead(a: Any, e: Any, messages: int, m: int) -> None:
+    """Have fetched what later messages will touch: in a deep book each order lies somewhere else in memory."""
+    prefetch(message_at(messages, m + 128))
+    prefetch(id_at(a.ids, known_id(e, message_at(messages, m + 32))))
+    slot = np.int64(id_at(a.ids, known_id(e, message_at(messages, m + 16))).slot)
+    prefetch(order_at(a.orders, max(slot, 0)))
+    slot = np.int64(id_at(a.ids, known_id(e, message_at(messages, m + 8))).slot)
+    order = order_at(a.orders, max(slot, 0))
+    prefetch(order_at(a.orders, order.next))
+    prefetch(order_at(a.orders, order.prev))
+
+
+@inlined
+def known_id(e: Any, message: Any) -> int:
+    """The id of a message, or 0 where it is beyond those known."""
+    order = np.int64(message.order)
+    return order if 0 < order < e.n_ids else np.int64(0)
+
+
 @kernel
 def match(engine: Any, messages: int, count: int, outcomes: int, start: int, sequence: int) -> int:
     """Process messages `start` to `count` of the tape at address `messages`; returns how many are done.
@@ -600,6 +620,8 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
         message, outcome = message_at(messages, m), outcome_at(outcomes, m)
         if message.time < now:
             return -1 - m
+        if m + 32 < count:
+            look_ahead(a, e, messages, m)
         now = message.time
         if e.next_timer > now:
             word = head_at(messages, m).word

@@ -217,9 +217,9 @@ ENGINE = np.dtype(
     [(name, i8) for name in (*TABLES, *OUTPUTS, *_COMPONENT_NAMES)]
     + [
         ("time", i8),
-        ("sequence", i8),
         ("n_trades", i8),
         ("n_events", i8),
+        ("sequence", i8),  # not beside the time: two words written apart and read as one would stall the processor
         ("free", i8),  # first of the slots given back; chained by ORDER.next
         ("fresh", i8),  # first slot never used
         ("next_page", i8),
