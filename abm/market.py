@@ -14,7 +14,7 @@ from abm.agents.view import View
 from abm.clearing.ledger import Ledger
 from abm.clock import seconds
 from abm.exchange.exchange import Exchange
-from abm.exchange.gateway import Batch, Gateway
+from abm.exchange.gateway import Gateway
 from abm.exchange.instrument import PPM
 from abm.record import Recorder, Result
 from abm.scenario import Scenario, load
@@ -88,8 +88,9 @@ class Market(mesa.Model):  # type: ignore[misc]
         orders = [
             population.orders(view) for population in self.populations if population.awake or population.every_step
         ]
-        batches = [Batch(sent) for sent in orders if sent is not None]
-        tape = self.gateway.arrange(batches, self.time_ns + self.scenario.clock.step_ns)
+        tape = self.gateway.arrange(
+            [sent for sent in orders if sent is not None], self.time_ns + self.scenario.clock.step_ns
+        )
         report = self.exchange.match(tape)
         self._steps_done += 1
         self._view = None

@@ -18,10 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from abm.agents.orders import join
 from abm.clearing.ledger import Audit
 from abm.exchange.instrument import MONEY_UNITS
-from abm.exchange.messages import EVENT, OUTCOME, TRADE, Reason, Records, Reject, Side
+from abm.exchange.messages import EVENT, OUTCOME, TRADE, Reason, Records, Reject, Side, join
 
 if TYPE_CHECKING:
     from abm.agents.base import Population

@@ -17,9 +17,9 @@ from pydantic import Field
 from abm.agents import orders as order_arrays
 from abm.agents.view import Book, View
 from abm.clock import seconds
-from abm.exchange.gateway import Latency
+from abm.exchange.gateway import Batch, Latency
 from abm.exchange.instrument import MONEY_UNITS, NS, Frozen, Instrument
-from abm.exchange.messages import MESSAGE, Flag, Kind, Reason, Records, Side, TimeInForce
+from abm.exchange.messages import MESSAGE, Flag, Kind, Reason, Records, Side, TimeInForce, join
 from abm.random import Block, stream
 
 if TYPE_CHECKING:
@@ -105,9 +105,7 @@ class Population(mesa.Agent):  # type: ignore[misc]
         self._everyone = np.arange(self.size)
         self._instruments: tuple[Instrument, ...] = model.exchange.instruments
         n = len(self._instruments)
-        self._spent, self._sold, self._sent = (
-            np.zeros(shape, np.int64) for shape in (self.size, (self.size, n), self.size)
-        )
+        self._spent, self._sold = (np.zeros(shape, np.int64) for shape in (self.size, (self.size, n)))
         delay, latency = self.random("latency"), self.config.latency
         self._delays = Block(lambda k: latency.draw(delay, k))
         self.setup()
@@ -290,8 +288,8 @@ class Population(mesa.Agent):  # type: ignore[misc]
         )
         return out[:written]
 
-    def orders(self, view: View) -> Records | None:
-        """What it decides, cut to what its accounts can pay for, with ids and times of arrival. The market calls this."""
+    def orders(self, view: View) -> Batch | None:
+        """What it decides, cut to what its accounts can pay for, with ids and its latencies. The market calls this."""
         self.awake = False
         if self.size == 0:
             return None
@@ -304,7 +302,6 @@ class Population(mesa.Agent):  # type: ignore[misc]
             self.first,
             market.exchange.take_ids(len(messages)),
             market.time_ns,
-            self._delays.take(len(messages)),
             market.asks(),
             market.units,
             market.max_lots,
@@ -315,9 +312,8 @@ class Population(mesa.Agent):  # type: ignore[misc]
             market.position_reserved,
             self._spent,
             self._sold,
-            self._sent,
         )
-        return messages[:kept] if kept else None
+        return Batch(messages[:kept], self._delays.take(kept)) if kept else None
 
 
 class Trader(Population):
@@ -376,7 +372,7 @@ class Trader(Population):
         self.act(view)
         if not self._outbox:
             return None
-        messages = order_arrays.join(self._outbox)
+        messages = join(self._outbox)
         self._outbox.clear()
         return messages
 

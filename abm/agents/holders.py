@@ -8,11 +8,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from abm.agents.base import Numbers, Population, TraderConfig, trader
-from abm.agents.orders import join
 from abm.agents.view import View
 from abm.clock import Seconds
 from abm.exchange.instrument import Frozen
-from abm.exchange.messages import Reason, Records, Side
+from abm.exchange.messages import Reason, Records, Side, join
 
 DAY = 86400.0
 

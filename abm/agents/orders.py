@@ -1,14 +1,13 @@
 """Arrays of orders: written, joined, cut to what their senders can pay for, numbered. Compiled, since every population does it."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from abm.exchange.messages import MESSAGE, Kind, Records, Side, TimeInForce
+from abm.exchange.messages import Kind, Records, Side, TimeInForce
 
 _LIMIT, _MARKET, _MASS_CANCEL = int(Kind.LIMIT), int(Kind.MARKET), int(Kind.MASS_CANCEL)
 _STOP, _PEGGED = int(Kind.STOP), int(Kind.PEGGED)
@@ -16,14 +15,6 @@ _BUY, _GTC, _GTD = int(Side.BUY), int(TimeInForce.GTC), int(TimeInForce.GTD)
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-
-
-def join(parts: Sequence[Records], dtype: np.dtype[np.void] = MESSAGE) -> Records:
-    """Records of one layout one after the other. NumPy alone compares the layouts field by field, which takes longer than the copy."""
-    if len(parts) == 1:
-        return parts[0]
-    raw = np.dtype((np.void, dtype.itemsize))
-    return np.concatenate([part.view(raw) for part in parts]).view(dtype) if parts else np.zeros(0, dtype)
 
 
 def each(value: Any, n: int, dtype: Any) -> npt.NDArray[Any]:
@@ -105,7 +96,6 @@ def fit(
     first: int,
     next_id: int,
     now: int,
-    delays: Ints,
     asks: Ints,
     units: Ints,
     max_lots: Ints,
@@ -116,11 +106,8 @@ def fit(
     position_reserved: Ints,
     spent: Ints,
     sold: Ints,
-    sent: Ints,
 ) -> int:
-    """Cut orders to free means, drop what is left without a lot, stamp the time of arrival, and number new orders that have no id.
-
-    What an account sends at one moment travels together and arrives in the order in which it was sent.
+    """Cut orders to free means, drop what is left without a lot, stamp the time, and number new orders that have no id.
 
     What a `MASS_CANCEL` earlier in the same batch sets free may be spent by the orders after it.
 
@@ -129,7 +116,6 @@ def fit(
         first: The population's first account.
         next_id: First of at least `len(messages)` fresh order ids.
         now: Time of the decision in ns.
-        delays: At least as many latencies in ns as there are messages.
         asks: Best ask of each instrument in ticks, 0 where there is none.
         units: Money units of one tick times one lot, by instrument.
         max_lots: Largest order, by instrument.
@@ -140,7 +126,6 @@ def fit(
         position_reserved: Lots that resting sales hold back.
         spent: Zeros, one for each account of the population; used as scratch and left as zeros.
         sold: Zeros, accounts of the population x instruments; used as scratch and left as zeros.
-        sent: Zeros, one for each account of the population; used as scratch and left as zeros.
 
     Returns:
         How many messages are kept.
@@ -148,7 +133,7 @@ def fit(
     Raises:
         ValueError: A message is of an account that is not the population's.
     """
-    kept = drawn = 0
+    kept = 0
     n_instruments = len(units)
     for i in range(len(messages)):
         message = messages[i]
@@ -190,16 +175,13 @@ def fit(
         if message.order == 0 and (kind == _LIMIT or kind == _MARKET or (_STOP <= kind <= _PEGGED)):
             message.order = next_id
             next_id += 1
-        if sent[own] == 0:
-            sent[own] = now + delays[drawn] + 1
-            drawn += 1
-        message.time = sent[own]
+        message.time = now
         if kept != i:
             messages[kept] = message
         kept += 1
     for i in range(len(messages)):
         own = messages[i].owner - first
-        spent[own] = sent[own] = 0
+        spent[own] = 0
         for k in range(n_instruments):
             sold[own, k] = 0
     return kept

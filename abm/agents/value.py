@@ -10,10 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from abm.agents.base import Numbers, Population, TraderConfig, trader
-from abm.agents.orders import join
 from abm.agents.view import View
 from abm.clock import Seconds
-from abm.exchange.messages import Reason, Records
+from abm.exchange.messages import Reason, Records, join
 from abm.random import Wakeups
 
 _PULSE = 5.0  # seconds between two rounds of looks

@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from abm.exchange.compilation import kernel
 from abm.exchange.exchange import Exchange
 from abm.exchange.instrument import Frozen
-from abm.exchange.messages import MESSAGE, Kind, Records, Reject
+from abm.exchange.messages import MESSAGE, Kind, Records, Reject, join
 
 NS_PER_MS = 1_000_000
 
@@ -48,24 +49,41 @@ class Limits(Frozen):
 
 
 class Batch:
-    """What one trader sends at one moment: messages, the latency stream that delays them, and its owner's latency."""
+    """What one trader, or population, sends at one moment.
 
-    __slots__ = ("latency", "messages", "rng")
+    Args:
+        messages: `MESSAGE` records, `time` when they were sent (ns).
+        delays: latencies in ns drawn from the sender's own stream, at least as many as there are owners among the messages; None for none.
+    """
 
-    def __init__(
-        self, messages: Records, latency: Latency | None = None, rng: np.random.Generator | None = None
-    ) -> None:
-        if latency is not None and rng is None:
-            raise ValueError("a batch with a latency needs the random stream of its trader; pass rng")
+    __slots__ = ("delays", "messages")
+
+    def __init__(self, messages: Records, delays: npt.NDArray[np.int64] | None = None) -> None:
         self.messages = messages
-        self.latency = latency
-        self.rng = rng
+        self.delays = delays
+
+
+@kernel
+def delay(messages: Records, delays: npt.NDArray[np.int64], scratch: npt.NDArray[np.int64]) -> None:
+    """Add to the time of each message the latency of its owner: what an owner sends at one moment arrives in the order it was sent.
+
+    `scratch` holds a zero for each owner from -1 on, and does so again in the end.
+    """
+    drawn = 0
+    for m in range(len(messages)):
+        owner = messages[m].owner + 1
+        if scratch[owner] == 0:
+            scratch[owner] = delays[drawn] + 1
+            drawn += 1
+        messages[m].time += scratch[owner] - 1
+    for m in range(len(messages)):
+        scratch[messages[m].owner + 1] = 0
 
 
 class Gateway:
     """Arranges what traders send into a tape.
 
-    Every trader draws its latency from its own stream, so that one more trader changes nobody else's arrival.
+    A trader's latencies come from its own stream, so that one more trader changes nobody else's arrival.
 
     Args:
         exchange: where the tape goes; gives each new order its id.
@@ -79,6 +97,7 @@ class Gateway:
         self._exchange = exchange
         self._limits = limits or Limits()
         self._buying_power = buying_power
+        self._scratch = np.zeros(64, np.int64)
         self._window: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = (
             np.empty(0, np.int64),
             np.empty(0, np.int64),
@@ -94,14 +113,20 @@ class Gateway:
         clock = np.zeros(1, MESSAGE)
         clock["kind"], clock["time"], clock["owner"], clock["instrument"] = Kind.CLOCK, end, -1, -1
         for batch in batches:
-            if batch.latency is not None and batch.rng is not None and len(batch.messages):
-                batch.messages["time"] += batch.latency.draw(batch.rng, len(batch.messages))
-        tape: Records = np.concatenate([*parts, clock])
+            if batch.delays is not None and len(batch.messages):
+                delay(batch.messages, batch.delays, self._scratch_for(batch.messages))
+        tape = join([*parts, clock])
         np.clip(tape["time"], self._exchange.time, end, out=tape["time"])
         order = np.argsort(tape["time"][:-1], kind="stable")
         tape[:-1] = tape[order]
         self._refuse(tape[:-1])
         return tape
+
+    def _scratch_for(self, messages: Records) -> npt.NDArray[np.int64]:
+        owners = len(self._exchange.accounts.cash) or int(messages["owner"].max()) + 1
+        if len(self._scratch) < owners + 1:
+            self._scratch = np.zeros(2 * owners + 1, np.int64)
+        return self._scratch
 
     def _refuse(self, tape: Records) -> None:
         if self._buying_power is not None:

@@ -175,9 +175,10 @@ TABLES = {
 OUTPUTS = {"trades": TRADE, "events": EVENT}
 
 # Instrument, kind, side, time in force, flags, self-trade mode and reason of a message as one word
+_OFFSETS: Any = MESSAGE.fields
 HEAD = np.dtype(
-    {"names": ["word"], "formats": [u8], "offsets": [MESSAGE.fields["instrument"][1]], "itemsize": MESSAGE.itemsize}
-)  # type: ignore[index]
+    {"names": ["word"], "formats": [u8], "offsets": [_OFFSETS["instrument"][1]], "itemsize": MESSAGE.itemsize}
+)
 PLAIN_LIMIT = np.uint64(
     0x00FFFFFFFEFF0000
 )  # its bits but those of instrument, side and reason: 0 = a limit order with no property

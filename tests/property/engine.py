@@ -74,7 +74,9 @@ def assert_levels_agree(exchange: Exchange) -> None:
             above = {node >> 6 for node in marked}
             for node in above:
                 word = int(tables["upper"]["bits"][start + node])
-                assert {64 * node + bit for bit in range(64) if word >> bit & 1} == {x for x in marked if x >> 6 == node}
+                assert {64 * node + bit for bit in range(64) if word >> bit & 1} == {
+                    x for x in marked if x >> 6 == node
+                }
 
 
 def queue_of(tables: dict[str, Records], order: int) -> int:

@@ -229,10 +229,11 @@ def test_orders_of_a_population_carry_time_and_kind() -> None:
     busy = market(5)
     busy.run_for(30)
     noise = next(p for p in busy.populations if p.name == "noise")
-    sent = None
-    while sent is None:
-        sent = noise.orders(busy.view())
+    batch = None
+    while batch is None:
+        batch = noise.orders(busy.view())
         busy.run_for(1)
+    sent = batch.messages
     assert (sent["order"] > 0).all()
     assert (sent["time"] > 0).all()
     assert set(sent["kind"].tolist()) <= {Kind.LIMIT, Kind.MARKET}

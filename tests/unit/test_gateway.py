@@ -18,11 +18,8 @@ def orders(count: int, owner: int, time: int = 0) -> Records:
 
 def test_the_tape_is_sorted_by_arrival_and_ends_with_the_clock() -> None:
     exchange = Exchange([BTC])
-    slow, fast = Latency(base=900, spread=50), Latency(base=1)
-    batches = [
-        Batch(orders(20, 1), slow, np.random.default_rng(1)),
-        Batch(orders(5, 2), fast, np.random.default_rng(2)),
-    ]
+    slow, fast, rng = Latency(base=900, spread=50), Latency(base=1), np.random.default_rng(1)
+    batches = [Batch(orders(20, 1), slow.draw(rng, 20)), Batch(orders(5, 2), fast.draw(rng, 5))]
     tape = Gateway(exchange).arrange(batches, SECOND)
     assert list(tape["owner"][:5]) == [2] * 5
     assert np.all(np.diff(tape["time"]) >= 0)
@@ -37,9 +34,9 @@ def test_one_more_trader_changes_nobody_elses_arrival() -> None:
         return sorted(tape["time"][tape["owner"] == 1].tolist())
 
     def mine() -> Batch:
-        return Batch(orders(30, 1), Latency(base=1, spread=20), np.random.default_rng(7))
+        return Batch(orders(30, 1), Latency(base=1, spread=20).draw(np.random.default_rng(7), 30))
 
-    other = Batch(orders(10, 2), Latency(spread=5), np.random.default_rng(8))
+    other = Batch(orders(10, 2), Latency(spread=5).draw(np.random.default_rng(8), 10))
     assert arrivals(mine()) == arrivals(other, mine())
 
 
@@ -50,9 +47,12 @@ def test_the_mean_latency_is_base_plus_spread(shape: str) -> None:
     assert drawn.mean() == pytest.approx(5_000_000, rel=0.01)
 
 
-def test_a_latency_needs_a_stream() -> None:
-    with pytest.raises(ValueError, match="pass rng"):
-        Batch(orders(1, 1), Latency(spread=1))
+def test_what_an_owner_sends_at_one_moment_arrives_in_the_order_it_was_sent() -> None:
+    sent = np.concatenate([orders(3, 1, time=5), orders(1, ANONYMOUS, time=5), orders(2, 4, time=7)])
+    sent["order"] = [10, 11, 12, 1, 2, 3]
+    tape = Gateway(Exchange([BTC])).arrange([Batch(sent, np.array([300, 100, 200, 9, 9, 9]))], SECOND)
+    assert tape["order"][:-1].tolist() == [1, 2, 3, 10, 11, 12]
+    assert tape["time"][:-1].tolist() == [105, 207, 207, 305, 305, 305]
 
 
 def test_the_rate_limit_counts_over_tapes_and_by_owner() -> None:

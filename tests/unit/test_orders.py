@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abm.agents.orders import each, fit, join, write
-from abm.exchange.messages import MESSAGE, Kind, Records, Side, TimeInForce
+from abm.agents.orders import each, fit, write
+from abm.exchange.messages import MESSAGE, Kind, Records, Side, TimeInForce, join
 
 ACCOUNTS, FIRST, PPM = 3, 2, 1_000_000
 
@@ -25,9 +25,7 @@ class Means:
     max_lots: int = 10**6
     unit: int = 3
     ask: int = 100
-    scratch: tuple[np.ndarray, ...] = field(
-        default_factory=lambda: (np.zeros(3, np.int64), np.zeros((3, 1), np.int64), np.zeros(3, np.int64))
-    )
+    scratch: tuple[np.ndarray, ...] = field(default_factory=lambda: (np.zeros(3, np.int64), np.zeros((3, 1), np.int64)))
 
     def fit(self, messages: Records) -> Records:
         def column(values: list[int]) -> np.ndarray:
@@ -38,7 +36,6 @@ class Means:
             FIRST,
             50,
             1000,
-            np.arange(10, 10 + len(messages), dtype=np.int64),
             np.array([self.ask], np.int64),
             np.array([self.unit], np.int64),
             np.array([self.max_lots], np.int64),
@@ -157,15 +154,6 @@ def test_new_orders_are_numbered_and_those_with_an_id_keep_it() -> None:
         )
     )
     assert kept["order"].tolist() == [50, 7, 3, 51]
-
-
-def test_what_an_account_sends_at_one_moment_arrives_together() -> None:
-    means = Means([10**9] * 3, [0] * 3, [0] * 3, [0] * 3)
-    sent = [message(Kind.MASS_CANCEL, a) for a in (0, 1)] + [
-        message(Kind.LIMIT, a, price=10, quantity=1) for a in (0, 1)
-    ]
-    kept = means.fit(np.concatenate(sent))
-    assert kept["time"].tolist() == [1011, 1012, 1011, 1012]
 
 
 def test_messages_of_another_population_are_an_error() -> None:
