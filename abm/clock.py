@@ -1,13 +1,12 @@
-"""UTC and Mesa time (one unit is one step), durations, and trading sessions."""
+"""UTC and Mesa time (one unit is one step), and durations."""
 
 import re
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from abm.exchange.instrument import NS, Frozen
+from abm.exchange.description import NS, Frozen
 
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|min|h|d)\s*")
@@ -82,41 +81,3 @@ class Clock(Frozen):
     def units(self, duration: str | float) -> float:
         """Mesa time units (steps) of a duration."""
         return seconds(duration) / self.step
-
-
-class Hours(Frozen):
-    """Hours of the day in which something happens, Monday to Friday, in a time zone. Holidays are not known."""
-
-    timezone: str = Field("America/New_York", description="IANA name", examples=["America/New_York"])
-    opens: time = Field(time(9, 30), description="local time", examples=["09:30"])
-    closes: time = Field(time(16, 0), description="local time", examples=["16:00"])
-
-    @model_validator(mode="after")
-    def _known(self) -> "Hours":
-        try:
-            ZoneInfo(self.timezone)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(
-                f"{self.timezone!r} is not a time zone; write an IANA name such as America/New_York"
-            ) from None
-        if self.closes <= self.opens:
-            raise ValueError("closes must be later than opens")
-        return self
-
-    def on(self, day: date) -> tuple[datetime, datetime]:
-        """Opening and closing of a local day, in UTC."""
-        zone = ZoneInfo(self.timezone)
-        opens, closes = (datetime.combine(day, at, tzinfo=zone).astimezone(UTC) for at in (self.opens, self.closes))
-        return opens, closes
-
-    def between(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-        """All sessions that overlap start to end, in order, in UTC."""
-        zone = ZoneInfo(self.timezone)
-        day, last = start.astimezone(zone).date(), end.astimezone(zone).date()
-        sessions = []
-        while day <= last:
-            opens, closes = self.on(day)
-            if day.weekday() < 5 and opens < end and closes > start:
-                sessions.append((opens, closes))
-            day += timedelta(days=1)
-        return sessions

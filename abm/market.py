@@ -13,9 +13,9 @@ from abm.agents import kinds
 from abm.agents.view import View
 from abm.clearing.ledger import Ledger
 from abm.clock import seconds
+from abm.exchange.description import PPM
 from abm.exchange.exchange import Exchange
 from abm.exchange.gateway import Gateway
-from abm.exchange.instrument import PPM
 from abm.record import Recorder, Result
 from abm.scenario import Scenario, load
 from abm.world.fundamental import Fundamental, fundamental_path
@@ -47,7 +47,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         self._next_row = 0
         self.populations: list[Population] = []
         self.exchange = Exchange(instruments, accounts=self._rows, ledger=True)
-        self.gateway = Gateway(self.exchange)
+        self.gateway = Gateway(self.exchange, start=described.clock.start)
         self.ledger = Ledger(self.exchange)
         accounts = self.exchange.accounts
         self.cash, self.cash_reserved = accounts.cash, accounts.cash_reserved

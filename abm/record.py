@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from abm.clearing.ledger import Audit
-from abm.exchange.instrument import MONEY_UNITS
+from abm.exchange.description import MONEY_UNITS
 from abm.exchange.messages import EVENT, OUTCOME, TRADE, Reason, Records, Reject, Side, join
 
 if TYPE_CHECKING:

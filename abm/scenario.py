@@ -27,7 +27,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from abm.agents import TraderConfig, kinds
 from abm.clock import Clock, Seconds
-from abm.exchange.instrument import Frozen, Instrument
+from abm.exchange.description import Frozen
+from abm.exchange.instrument import Instrument
 from abm.world.fundamental import Fundamental
 
 

@@ -17,8 +17,9 @@ from pydantic import Field
 from abm.agents import orders as order_arrays
 from abm.agents.view import Book, View
 from abm.clock import seconds
+from abm.exchange.description import MONEY_UNITS, NS, Frozen
 from abm.exchange.gateway import Batch, Latency
-from abm.exchange.instrument import MONEY_UNITS, NS, Frozen, Instrument
+from abm.exchange.instrument import Instrument
 from abm.exchange.messages import MESSAGE, Flag, Kind, Reason, Records, Side, TimeInForce, join
 from abm.random import Block, stream
 

@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 
 from abm.agents.base import Numbers, Population, TraderConfig, trader
 from abm.agents.view import View
-from abm.clock import Hours, Seconds
-from abm.exchange.instrument import Frozen
+from abm.clock import Seconds
+from abm.exchange.calendar import Hours
+from abm.exchange.description import Frozen
 from abm.exchange.messages import Reason, Records, Side
 
 

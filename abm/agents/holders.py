@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from abm.agents.base import Numbers, Population, TraderConfig, trader
 from abm.agents.view import View
 from abm.clock import Seconds
-from abm.exchange.instrument import Frozen
+from abm.exchange.description import Frozen
 from abm.exchange.messages import Reason, Records, Side, join
 
 DAY = 86400.0

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from abm.exchange.description import MONEY_UNITS, PPM
 from abm.exchange.exchange import Exchange
-from abm.exchange.instrument import MONEY_UNITS, PPM
 from abm.exchange.messages import Side
 
 _SHOWN = 5

@@ -1,17 +1,11 @@
 """The exchange: messages in, trades out. It knows nothing of traders, of time outside the market, or of files other than its checkpoint."""
 
+from abm.exchange.calendar import Calendar
 from abm.exchange.checkpoint import CheckpointError
+from abm.exchange.description import MONEY_UNITS
 from abm.exchange.exchange import Accounts, Exchange, Report
 from abm.exchange.gateway import Batch, Gateway, Latency, Limits
-from abm.exchange.instrument import (
-    MONEY_UNITS,
-    Breaker,
-    FeeTier,
-    Instrument,
-    MarketWideBreaker,
-    PriceBand,
-    VolatilityAuction,
-)
+from abm.exchange.instrument import Breaker, FeeTier, Instrument, MarketWideBreaker, PriceBand, VolatilityAuction
 from abm.exchange.messages import (
     ANONYMOUS,
     EVENT,
@@ -42,6 +36,7 @@ __all__ = [
     "Accounts",
     "Batch",
     "Breaker",
+    "Calendar",
     "CheckpointError",
     "Cost",
     "Depth",

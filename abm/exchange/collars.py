@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from abm.exchange.compilation import compiled
-from abm.exchange.instrument import PPM
+from abm.exchange.description import PPM
 from abm.exchange.memory import BAND, MARKET_WIDE, TENTHS, component, rule_at, tenth_at
 
 

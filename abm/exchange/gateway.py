@@ -1,15 +1,17 @@
 """The way in: what traders send is checked, delayed by each one's latency, and put in order of arrival."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from abm.exchange.calendar import Sessions
 from abm.exchange.compilation import kernel
+from abm.exchange.description import Frozen
 from abm.exchange.exchange import Exchange
-from abm.exchange.instrument import Frozen
 from abm.exchange.messages import MESSAGE, Kind, Records, Reject, join
 
 NS_PER_MS = 1_000_000
@@ -89,14 +91,20 @@ class Gateway:
         exchange: where the tape goes; gives each new order its id.
         limits: what is refused at the door.
         buying_power: an additional check of means, asked once a tape.
+        start: the moment that is time 0, for the calendars of the instruments; without it they do not open or close.
     """
 
     def __init__(
-        self, exchange: Exchange, limits: Limits | None = None, buying_power: BuyingPower | None = None
+        self,
+        exchange: Exchange,
+        limits: Limits | None = None,
+        buying_power: BuyingPower | None = None,
+        start: datetime | None = None,
     ) -> None:
         self._exchange = exchange
         self._limits = limits or Limits()
         self._buying_power = buying_power
+        self._sessions = Sessions(exchange.instruments, start) if start is not None else None
         self._scratch = np.zeros(64, np.int64)
         self._window: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = (
             np.empty(0, np.int64),
@@ -106,10 +114,13 @@ class Gateway:
     def arrange(self, batches: Sequence[Batch], end: int) -> Records:
         """The tape of everything sent, in order of arrival (ties: in the order given), and a clock message at `end`.
 
+        The messages that open and close instruments by their calendars come first among those of one time.
+
         Messages carry the time they were sent in `time` and leave with that of their arrival, at the earliest now and at the latest `end`.
         What is refused here stays on the tape as a `REFUSED` message with its reason.
         """
-        parts = [batch.messages for batch in batches if len(batch.messages)]
+        parts = [] if self._sessions is None else [self._sessions.until(end)]
+        parts += [batch.messages for batch in batches if len(batch.messages)]
         clock = np.zeros(1, MESSAGE)
         clock["kind"], clock["time"], clock["owner"], clock["instrument"] = Kind.CLOCK, end, -1, -1
         for batch in batches:
@@ -157,9 +168,3 @@ def refuse(tape: Records, which: npt.NDArray[np.bool_], reason: Reject) -> None:
     """Turn messages into refusals that keep their place on the tape."""
     tape["tif"][which] = reason
     tape["kind"][which] = Kind.REFUSED
-
-
-def on_grid(prices: npt.NDArray[np.float64], step: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Prices (or quantities) in whole steps, and which of them lie on the grid but for the float's last digits."""
-    steps = np.round(prices / step)
-    return steps.astype(np.int64), np.abs(prices / step - steps) < 1e-6

@@ -3,22 +3,10 @@
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-MONEY_UNITS = 1_000_000
-"""Integer money units in one unit of currency: money is counted in millionths of a dollar."""
-
-PPM = 1_000_000
-NS = 1_000_000_000
-
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Frozen(BaseModel):
-    """A description: unknown keys are errors, nothing changes after validation."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from abm.exchange.calendar import Calendar
+from abm.exchange.description import MONEY_UNITS, Fraction, Frozen, Positive
 
 
 class FeeTier(Frozen):
@@ -95,6 +83,7 @@ class Instrument(Frozen):
     max_order: Positive = Field(1e9, description="largest order, in coins or shares", examples=[1000])
     matching: Literal["price_time", "pro_rata"] = Field("price_time", description="how a level is shared out")
     opening: Literal["continuous", "call", "halted", "closed"] = Field("continuous", description="phase at the start")
+    calendar: Calendar | None = Field(None, description="trading sessions; none = always open")
     fees: tuple[FeeTier, ...] = Field(
         (FeeTier(),), min_length=1, max_length=256, description="by tier; an account's tier is an index here"
     )

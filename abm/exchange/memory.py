@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from abm.exchange.compilation import Component, accessor
-from abm.exchange.instrument import NS, PPM, Breaker, Instrument, MarketWideBreaker, PriceBand, VolatilityAuction
+from abm.exchange.description import NS, PPM
+from abm.exchange.instrument import Breaker, Instrument, MarketWideBreaker, PriceBand, VolatilityAuction
 from abm.exchange.messages import EVENT, MESSAGE, OUTCOME, TRADE, Kind, Phase, Records
 
 i1, i2, i4, i8 = np.uint8, np.int16, np.int32, np.int64

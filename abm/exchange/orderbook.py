@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from abm.exchange.description import NS
 from abm.exchange.exchange import Exchange
-from abm.exchange.instrument import NS, Instrument
+from abm.exchange.instrument import Instrument
 from abm.exchange.messages import (
     ANONYMOUS,
     MESSAGE,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from abm.exchange.compilation import compiled, inlined
-from abm.exchange.instrument import PPM
+from abm.exchange.description import PPM
 from abm.exchange.memory import ICEBERG, SELL, account_at, book_at, fee_at, holding_at, term_at
 
 

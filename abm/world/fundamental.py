@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from abm.clock import Clock
-from abm.exchange.instrument import Frozen
+from abm.exchange.description import Frozen
 from abm.random import stream
 
 YEAR = 365 * 86400.0

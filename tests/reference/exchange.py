@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from abm.exchange.instrument import NS, PPM, Instrument, MarketWideBreaker, PriceBand
+from abm.exchange.description import NS, PPM
+from abm.exchange.instrument import Instrument, MarketWideBreaker, PriceBand
 from abm.exchange.messages import (
     ANONYMOUS,
     EVENT,

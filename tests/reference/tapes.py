@@ -11,14 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from hypothesis import strategies as st
 
-from abm.exchange.instrument import (
-    Breaker,
-    FeeTier,
-    Instrument,
-    MarketWideBreaker,
-    PriceBand,
-    VolatilityAuction,
-)
+from abm.exchange.instrument import Breaker, FeeTier, Instrument, MarketWideBreaker, PriceBand, VolatilityAuction
 from abm.exchange.messages import (
     ANONYMOUS,
     MESSAGE,

@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, time
 import pytest
 from pydantic import ValidationError
 
-from abm.clock import Clock, Hours, seconds
+from abm.clock import Clock, seconds
+from abm.exchange.calendar import Hours
 
 
 @pytest.mark.parametrize(
