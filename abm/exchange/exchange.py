@@ -52,10 +52,10 @@ class Accounts:
 
     def _holdings(self, field: str) -> npt.NDArray[np.int64]:
         column = self._memory.tables["holdings"][field].reshape(-1, self._instruments)
-        return column[: int(self._memory.engine["n_accounts"][0])]
+        return column[: self._memory["n_accounts"]]
 
     def _of_accounts(self, field: str) -> npt.NDArray[Any]:
-        return self._memory.tables["accounts"][field][: int(self._memory.engine["n_accounts"][0])]
+        return self._memory.tables["accounts"][field][: self._memory["n_accounts"]]
 
     @property
     def cash(self) -> npt.NDArray[np.int64]:
@@ -85,7 +85,7 @@ class Accounts:
     @property
     def fees(self) -> int:
         """What the venue has earned in fees, in money units."""
-        return int(self._memory.engine["fee_income"][0])
+        return self._memory["fee_income"]
 
 
 class Exchange:
@@ -124,14 +124,14 @@ class Exchange:
 
     def take_ids(self, count: int) -> int:
         """Reserve `count` order ids that follow one another, none of them used, and return the first."""
-        first = max(self._next_id, int(self._memory.engine["highest_id"][0]) + 1)
+        first = max(self._next_id, self._memory["highest_id"] + 1)
         self._next_id = first + count
         return first
 
     @property
     def time(self) -> int:
         """Time of the latest message, in ns; the least int64 before the first."""
-        return int(self._memory.engine["time"][0])
+        return self._memory["time"]
 
     @property
     def messages(self) -> int:
@@ -153,19 +153,21 @@ class Exchange:
             return Report(np.empty(0, TRADE), outcomes, np.empty(0, EVENT))
         memory, done, last = self._memory, 0, len(tape)
         memory.prepare(last)
-        parts = []
-        while 0 <= done < last or memory.engine["unsettled"][0]:
+        messages, answers, parts = tape.ctypes.data, outcomes.ctypes.data, []
+        while True:
+            done = match(memory.engine, messages, last, answers, done, self._sequence)
+            parts.append((memory.drain("trades"), memory.drain("events")))
+            if done < 0 or (done == last and not memory["unsettled"]):
+                break
             memory.make_room()
             if done < last:
                 memory.admit(tape[done], last - done)
-            done = match(memory.engine, tape.ctypes.data, last, outcomes.ctypes.data, done, self._sequence)
-            parts.append((memory.drain("trades"), memory.drain("events")))
         if done < 0:
             self._sequence += -1 - done
             raise ValueError(
                 f"message {-1 - done} of the tape is earlier than the one before it; sort the tape by time"
             )
-        memory.engine["time"] = tape["time"][-1]
+        memory["time"] = int(tape["time"][-1])
         self._sequence += last
         trades, events = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
         return Report(trades, outcomes, events)
@@ -179,7 +181,7 @@ class Exchange:
     def depth(self, instrument: int, levels: int) -> Depth:
         """The best `levels` displayed levels of each side; costs what it returns."""
         sides = []
-        for side, furthest in ((Side.BUY, 0), (Side.SELL, self.instruments[instrument].n_ticks)):
+        for side, furthest in ((0, 0), (1, self.instruments[instrument].n_ticks)):
             rows = np.empty(levels, LEVEL_ROW)
             count = read_levels(self._memory.engine, instrument, side, rows, furthest)
             sides += [frozen(rows[:count], field) for field in ("price", "quantity", "orders")]
@@ -194,9 +196,7 @@ class Exchange:
         mid = (bid + ask) / 2
         low, high = int(np.ceil(mid * (1 - bps / 1e4))), int(np.floor(mid * (1 + bps / 1e4)))
         engine = self._memory.engine
-        return read_lots_within(engine, instrument, Side.BUY, low), read_lots_within(
-            engine, instrument, Side.SELL, high
-        )
+        return read_lots_within(engine, instrument, 0, low), read_lots_within(engine, instrument, 1, high)
 
     def cost_to_trade(self, instrument: int, side: Side, notional: float) -> Cost:
         """What it would cost to buy or sell `notional` (in currency) at once, without doing it."""

@@ -1,6 +1,7 @@
 """What is traded and by which rules: instruments, fees, halts. Frozen, validated, and named in the trade's own units."""
 
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -106,17 +107,17 @@ class Instrument(Frozen):
             raise ValueError("reference_price must lie between one tick and max_price")
         return self
 
-    @property
+    @cached_property
     def n_ticks(self) -> int:
         """Prices run from 1 to n_ticks - 1 ticks."""
         return int(Decimal(str(self.max_price)) / Decimal(str(self.tick)))
 
-    @property
+    @cached_property
     def unit(self) -> int:
         """Money units of one tick times one lot."""
         return int(Decimal(str(self.tick)) * Decimal(str(self.lot)) * MONEY_UNITS)
 
-    @property
+    @cached_property
     def max_order_lots(self) -> int:
         """Largest order in lots."""
         return int(min(Decimal(str(self.max_order)) / Decimal(str(self.lot)), Decimal(2**62)))

@@ -252,6 +252,8 @@ ENGINE = np.dtype(
     ]
 )
 
+_PLACE = {name: place for place, name in enumerate(ENGINE.names or ())}
+
 order_at = accessor(ORDER)
 term_at = accessor(TERM)
 own_at = accessor(OWN)
@@ -289,6 +291,7 @@ class Memory:
 
     def __init__(self, instruments: Sequence[Instrument], accounts: int, ledger: bool) -> None:
         self.engine: Records = np.zeros(1, ENGINE)
+        self._words = self.engine.view(np.int64)
         self.tables: dict[str, Records] = {}
         self._messages = 0
         engine = self.engine[0]
@@ -326,9 +329,16 @@ class Memory:
             self._put(name, np.empty(1024, dtype))
         engine["n_ids"] = len(self.tables["ids"])
 
+    def __getitem__(self, name: str) -> int:
+        """A number of the `ENGINE` record; a structured array would take ten times as long to say it."""
+        return int(self._words[_PLACE[name]])
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self._words[_PLACE[name]] = value
+
     def _put(self, name: str, array: Records) -> Records:
         self.tables[name] = array
-        self.engine[0][name] = array.ctypes.data
+        self[name] = array.ctypes.data
         return array
 
     def _lay_out_books(self, instruments: Sequence[Instrument]) -> None:
@@ -400,46 +410,46 @@ class Memory:
 
     def prepare(self, messages: int) -> None:
         """Make room for the orders that so many messages may create."""
-        fresh = int(self.engine["fresh"][0])
+        fresh = self["fresh"]
         for name in ("orders", "terms", "own"):
             self.grow(name, fresh + messages + 1, fresh)
         self._messages = messages
+        self.make_room()
 
     def admit(self, message: np.void, ahead: int) -> None:
         """Make room for the order id and the owner of a message if they are beyond those known, and for `ahead` more ids like it."""
-        engine, order = self.engine[0], int(message["order"])
-        known = int(engine["n_ids"])
+        known, order = self["n_ids"], int(message["order"])
         if order >= known and message["kind"] in CREATING:
             self.grow("ids", order + 1 + ahead, known)
-            engine["n_ids"] = len(self.tables["ids"])
-        known, owner = int(engine["n_owners"]), int(message["owner"])
-        if owner >= known and engine["n_accounts"] == 0:
+            self["n_ids"] = len(self.tables["ids"])
+        known, owner = self["n_owners"], int(message["owner"])
+        if owner >= known and self["n_accounts"] == 0:
             self.grow("owners", owner + 1, known)
-            engine["n_owners"] = len(self.tables["owners"])
+            self["n_owners"] = len(self.tables["owners"])
 
     def make_room(self) -> None:
         """Make room for what the next messages may write, so that the pass need not stop soon."""
-        engine = self.engine[0]
-        soon = min(self._messages, 2**18)
-        potential, n = int(engine["potential"]) + soon + 64, int(engine["n_instruments"])
+        soon, n = min(self._messages, 2**18), self["n_instruments"]
+        potential = self["potential"] + soon + 64
         self._room("trades", "trade_room", 4 * potential)
         self._room("events", "event_room", 5 * potential + 8 * n)
-        pages = int(engine["next_page"])
-        self.grow("levels", 64 * (pages + 2 * int(engine["moving"]) + 64), 64 * pages)
-        engine["page_room"] = len(self.tables["levels"]) // 64
-        timers = int(engine["n_timers"]) + 1
+        pages, timers = self["next_page"], self["n_timers"] + 1
+        self.grow("levels", 64 * (pages + 2 * self["moving"] + 64), 64 * pages)
+        self["page_room"] = len(self.tables["levels"]) // 64
         self.grow("timers", timers + soon + 2 * n + 16, timers)
-        engine["timer_room"] = len(self.tables["timers"])
+        self["timer_room"] = len(self.tables["timers"])
 
     def _room(self, name: str, limit: str, size: int) -> None:
         if len(self.tables[name]) < size:
             self._put(name, np.empty(2 * size, OUTPUTS[name]))
-        self.engine[0][limit] = len(self.tables[name])
+        self[limit] = len(self.tables[name])
 
     def drain(self, name: str) -> Records:
         """What has been written to `trades` or `events` since the last time: a copy, or, where there is much, the table itself."""
-        used, table = int(self.engine[0][f"n_{name}"]), self.tables[name]
-        self.engine[0][f"n_{name}"] = 0
+        used, table = self[f"n_{name}"], self.tables[name]
+        if used == 0:
+            return np.empty(0, OUTPUTS[name])
+        self[f"n_{name}"] = 0
         if used > 4096:
             self._put(name, np.empty(len(table), OUTPUTS[name]))
             return table[:used]

@@ -1,5 +1,7 @@
 """The compiled pass and its plain twin agree, record for record, on anything that can be sent to an exchange."""
 
+import errno
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +137,26 @@ def test_a_tape_that_goes_back_in_time_is_refused() -> None:
     tape["kind"], tape["time"][20] = Kind.CLOCK, -1
     with pytest.raises(ValueError, match="message 20 of the tape is earlier"):
         exchange.match(tape)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up half-way through."""
+    history = random_history(9, 100)
+    exchange = history.open(Engine).exchange
+    path = tmp_path / "x.ckpt"
+    exchange.save(path)
+    before = path.read_bytes()
+    exchange.match(history.tape)
+    written = []
+
+    def full(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+        written.append(name)
+        if len(written) > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    with pytest.raises(OSError, match="No space left"):
+        exchange.save(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
