@@ -216,11 +216,11 @@ class ReferenceExchange:
         return np.array(self._trades, TRADE), np.array(outcomes, OUTCOME), np.array(self._events, EVENT)
 
     def queue(self, instrument: int, side: int, price: int) -> Records:
-        """Orders resting at a price in priority order: order, owner, quantity shown, reserve, hidden."""
+        """Orders resting at a price in priority order (market orders in a call first): order, owner, shown, reserve, hidden."""
         book = self.books[instrument]
         rows = [
             (order.number, order.owner, order.shown, order.quantity - order.shown, order in book.hidden[side])
-            for order in book.level(side, price)
+            for order in sorted(book.level(side, price), key=lambda order: order.kind != Kind.MARKET)
         ]
         return np.array(rows, QUEUE)
 
