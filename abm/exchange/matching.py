@@ -85,8 +85,8 @@ from abm.exchange.settlement import funded, has_funds, held, holding_of, remaini
 
 CANCEL, REDUCE_KIND, REPLACE, MASS_CANCEL = int(Kind.CANCEL), int(Kind.REDUCE), int(Kind.REPLACE), int(Kind.MASS_CANCEL)
 STOP, PEGGED, PHASE, UNCROSS = int(Kind.STOP), int(Kind.PEGGED), int(Kind.PHASE), int(Kind.UNCROSS)
-MARK, REFERENCE, CLOCK, REFUSED = int(Kind.MARK), int(Kind.REFERENCE), int(Kind.CLOCK), int(Kind.REFUSED)
-DAY, GTD = int(TimeInForce.DAY), int(TimeInForce.GTD)
+MARK, CLOCK, REFUSED = int(Kind.MARK), int(Kind.CLOCK), int(Kind.REFUSED)
+GTD = int(TimeInForce.GTD)
 HIDDEN_FLAG = int(Flag.HIDDEN)
 ALL_FLAGS = POST_ONLY | POST_SLIDE | REDUCE_FLAG | HIDDEN_FLAG | BY_MARK
 N_PHASES = len(Phase)
