@@ -11,11 +11,12 @@ from mesa.time import Schedule
 
 from abm.agents import kinds
 from abm.agents.view import View
-from abm.clearing.ledger import Ledger
+from abm.clearing.house import ClearingHouse
 from abm.clock import seconds
 from abm.exchange.description import PPM
 from abm.exchange.exchange import Exchange
 from abm.exchange.gateway import Gateway
+from abm.exchange.instrument import Instrument
 from abm.record import Recorder, Result
 from abm.scenario import Scenario, load
 from abm.world.fundamental import Fundamental, fundamental_path
@@ -48,7 +49,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.populations: list[Population] = []
         self.exchange = Exchange(instruments, accounts=self._rows, ledger=True)
         self.gateway = Gateway(self.exchange, start=described.clock.start)
-        self.ledger = Ledger(self.exchange)
+        self.house = ClearingHouse(self.exchange)
         accounts = self.exchange.accounts
         self.cash, self.cash_reserved = accounts.cash, accounts.cash_reserved
         self.position, self.position_reserved = accounts.position, accounts.position_reserved
@@ -77,6 +78,13 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.schedule_recurring(
             self._sample, Schedule(interval=described.clock.units(described.recording.interval), start=0.0)
         )
+        self._clocks = [
+            _FundingClock(self, instrument)
+            for instrument in instruments
+            if instrument.margin and instrument.margin.funding
+        ]
+        if self.exchange.fund >= 0:
+            self.house.credit(np.array([self.exchange.fund], np.int32), "insurance fund", cash=described.insurance_fund)
         for name, config in described.traders.items():
             kinds()[config.kind](self, name, config)
 
@@ -191,7 +199,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         """Credit what a population starts with, and set its fee tier."""
         if population.size:
             self.exchange.accounts.tier[population.rows] = population.config.tier
-            self.ledger.credit(
+            self.house.credit(
                 population.rows, "opening", cash=cash, coins=coins, instrument=population.config.instrument
             )
             self.recorder.opened(population)
@@ -214,6 +222,24 @@ class Market(mesa.Model):  # type: ignore[misc]
         """Everything that was recorded so far, with the audit of the ledger."""
         self.view()
         return self.recorder.result()
+
+
+class _FundingClock:
+    """Has the premium of one perpetual sampled, and its funding paid, when the time comes. Mesa's events take no arguments."""
+
+    def __init__(self, market: Market, instrument: Instrument) -> None:
+        assert instrument.margin is not None
+        assert instrument.margin.funding is not None
+        self._house, self._name, terms = market.house, instrument.name, instrument.margin.funding
+        units = market.scenario.clock.units
+        market.schedule_recurring(self._sample, Schedule(interval=units(terms.sample), start=units(terms.sample)))
+        market.schedule_recurring(self._pay, Schedule(interval=units(terms.interval), start=units(terms.interval)))
+
+    def _sample(self) -> None:
+        self._house.sample_premium(self._name)
+
+    def _pay(self) -> None:
+        self._house.pay_funding(self._name)
 
 
 def run(scenario: Scenario | str, progress: Progress | None = None) -> Result:

@@ -20,32 +20,30 @@ import pandas as pd
 
 from abm.clearing.ledger import Audit
 from abm.exchange.description import MONEY_UNITS
-from abm.exchange.messages import EVENT, OUTCOME, TRADE, Reason, Records, Reject, Side, join
+from abm.exchange.messages import EVENT, LIQUIDATION, OUTCOME, TRADE, Forced, Reason, Records, Reject, Side, join
 
 if TYPE_CHECKING:
     from abm.agents.base import Population
     from abm.market import Market
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of a run folder."""
 
 _REASONS = [reason.name.lower() for reason in Reason]
 _SIDES = [side.name.lower() for side in Side]
-_TABLES = ("bars", "flows", "accounts", "trades")
+_FORCED = [what.name.lower() for what in Forced]
+_TABLES = ("bars", "flows", "accounts", "liquidations", "trades")
+_LOG = {"trade": TRADE, "outcome": OUTCOME, "event": EVENT, "liquidation": LIQUIDATION}
 
 
 class LogHash:
     """Hash of an event log, the same however the log is cut into pieces: one SHA-256 for each field, and one over those."""
 
     def __init__(self) -> None:
-        self._fields = {
-            (kind, name): hashlib.sha256()
-            for kind, dtype in (("trade", TRADE), ("outcome", OUTCOME), ("event", EVENT))
-            for name in dtype.names or ()
-        }
+        self._fields = {(kind, name): hashlib.sha256() for kind, dtype in _LOG.items() for name in dtype.names or ()}
 
     def update(self, kind: str, records: Records) -> None:
-        """Add records of a kind: `"trade"`, `"outcome"` or `"event"`."""
+        """Add records of a kind: `"trade"`, `"outcome"`, `"event"` or `"liquidation"`."""
         for name in records.dtype.names or ():
             self._fields[kind, name].update(np.ascontiguousarray(records[name]).data)
 
@@ -70,6 +68,8 @@ class Result:
     """Volume by interval, instrument and reason, once as taker and once as maker."""
     accounts: pd.DataFrame
     """One row for each account: whose it is, what it started with, what it ended with."""
+    liquidations: pd.DataFrame
+    """One row for each thing the clearing house did to an account: liquidated, position taken over, deleveraged, default paid."""
     _trades: Callable[[], pd.DataFrame] = field(repr=False)
 
     @property
@@ -121,14 +121,14 @@ def read_result(folder: str | Path) -> Result:
         )
     summary = json.loads((place / "summary.json").read_text("utf-8"))
     audit = summary.pop("audit")
-    keys = ("cash_entered", "cash_held", "fees", "lots_entered", "lots_held")
     return Result(
         summary=summary,
-        audit=Audit(**{key: audit[key] for key in keys}, faults=tuple(audit["faults"])),
+        audit=Audit.from_dict(audit),
         scenario=json.loads((place / "scenario.json").read_text("utf-8")),
         bars=pd.read_parquet(place / "bars.parquet"),
         flows=pd.read_parquet(place / "flows.parquet"),
         accounts=pd.read_parquet(place / "accounts.parquet"),
+        liquidations=pd.read_parquet(place / "liquidations.parquet"),
         _trades=lambda: pd.read_parquet(place / "trades.parquet"),
     )
 
@@ -171,11 +171,12 @@ class Recorder:
         self.mids: npt.NDArray[np.float64] = np.zeros((n, steps + 1))
         """Mid price of each instrument before each step, in currency."""
         self._start = np.datetime64(scenario.clock.start.replace(tzinfo=None), "ns")
-        self._pending: dict[str, list[Records]] = {"trade": [], "outcome": [], "event": []}
+        self._pending: dict[str, list[Records]] = {kind: [] for kind in _LOG}
         self._hash = LogHash()
         self._rejects = np.zeros(256, np.int64)
         self._messages = self._events = self._n_trades = 0
         self._trades: list[Records] = []
+        self._liquidations: list[Records] = []
         self._bars: list[tuple[Any, ...]] = []
         self._flows: list[tuple[Any, ...]] = []
         self._last = np.array(
@@ -222,6 +223,8 @@ class Recorder:
             pending["outcome"].append(report.outcomes)
         if len(report.events):
             pending["event"].append(report.events)
+        if len(report.liquidations):
+            pending["liquidation"].append(report.liquidations)
 
     def sample(self) -> None:
         """Close the bar that ends now."""
@@ -263,8 +266,7 @@ class Recorder:
         self._bar_start_ns = now_ns
 
     def _flush(self) -> Records:
-        dtypes = {"trade": TRADE, "outcome": OUTCOME, "event": EVENT}
-        pieces = {kind: join(parts, dtypes[kind]) if parts else None for kind, parts in self._pending.items()}
+        pieces = {kind: join(parts, _LOG[kind]) if parts else None for kind, parts in self._pending.items()}
         for parts in self._pending.values():
             parts.clear()
         for kind, records in pieces.items():
@@ -276,6 +278,8 @@ class Recorder:
             self._rejects += np.bincount(outcomes["reject"], minlength=256)
         if events is not None:
             self._events += len(events)
+        if pieces["liquidation"] is not None:
+            self._liquidations.append(pieces["liquidation"])
         if trades is None:
             return np.zeros(0, TRADE)
         self._n_trades += len(trades)
@@ -307,15 +311,16 @@ class Recorder:
         return pd.DatetimeIndex(self._start + time_ns.astype("timedelta64[ns]")).tz_localize("UTC")
 
     def _names(self, owners: npt.NDArray[np.int32]) -> Any:
-        populations = [population for population, _, _ in self._openings]
-        firsts = np.array([population.first for population in populations], np.int64)
+        names = [population.name for population, _, _ in self._openings]
+        firsts = [population.first for population, _, _ in self._openings]
+        fund = self._market.exchange.fund
+        if fund >= 0:
+            names, firsts = [*names, "insurance fund"], [*firsts, fund]
+        if not names:
+            return _labels(np.zeros(0, int), names)
         order = np.argsort(firsts)
-        return _labels(
-            order[np.maximum(np.searchsorted(firsts[order], owners, side="right") - 1, 0)]
-            if len(order)
-            else np.zeros(0, int),
-            [population.name for population in populations],
-        )
+        places = np.searchsorted(np.asarray(firsts)[order], owners, side="right") - 1
+        return _labels(order[np.maximum(places, 0)], names)
 
     def trades_table(self) -> pd.DataFrame:
         """One row for each trade."""
@@ -337,6 +342,31 @@ class Recorder:
                 "maker_account": trades["maker_owner"],
                 "taker_order": trades["taker"],
                 "maker_order": trades["maker"],
+            }
+        )
+
+    def liquidations_table(self) -> pd.DataFrame:
+        """One row for each thing the clearing house did to an account; `parent` leads to the liquidation that set it off."""
+        rows = join([*self._liquidations, *self._pending["liquidation"]], LIQUIDATION)
+        ticks = np.array([instrument.tick for instrument in self._instruments])[rows["instrument"]]
+        lots = np.array([instrument.lot for instrument in self._instruments])[rows["instrument"]]
+        return pd.DataFrame(
+            {
+                "time": self._utc(rows["time"]),
+                "instrument": _labels(rows["instrument"], [i.name for i in self._instruments]),
+                "what": _labels(rows["what"], _FORCED),
+                "trader": self._names(rows["account"]),
+                "account": rows["account"],
+                "counterparty": rows["counterparty"],
+                "closed": np.where(rows["side"] == Side.SELL, "long", "short"),
+                "quantity": np.round(rows["quantity"] * lots, 9),
+                "price": np.where(rows["price"] > 0, np.round(rows["price"] * ticks, 9), np.nan),
+                "bankruptcy_price": np.where(rows["limit"] > 0, np.round(rows["limit"] * ticks, 9), np.nan),
+                "mark": np.round(rows["mark"] * ticks, 9),
+                "amount": rows["amount"] / MONEY_UNITS,
+                "number": rows["number"],
+                "parent": rows["parent"],
+                "message": rows["message"],
             }
         )
 
@@ -389,7 +419,7 @@ class Recorder:
         """Everything so far, with the audit of the ledger."""
         self.sample()
         market, scenario = self._market, self._market.scenario
-        audit = market.ledger.audit()
+        audit = market.house.audit()
         bars = self._bars_table()
         summary: dict[str, Any] = {
             "scenario": scenario.name,
@@ -405,10 +435,11 @@ class Recorder:
                 for k, instrument in enumerate(self._instruments)
             },
             "traders": self._about_traders(),
-            "credited": market.ledger.entries,
+            "credited": market.house.entries,
             "messages": self._messages,
             "trades": self._n_trades,
             "events": self._events,
+            "liquidations": self._n_liquidations(),
             "rejects": {
                 reject.name.lower(): int(self._rejects[reject]) for reject in Reject if reject and self._rejects[reject]
             },
@@ -422,8 +453,17 @@ class Recorder:
             bars=bars,
             flows=self._flows_table(),
             accounts=self._accounts_table(),
+            liquidations=self.liquidations_table(),
             _trades=self.trades_table,
         )
+
+    def _n_liquidations(self) -> dict[str, int]:
+        """How many of each kind of liquidation record there are."""
+        rows = join([*self._liquidations, *self._pending["liquidation"]], LIQUIDATION)
+        return {
+            name: int(count)
+            for name, count in zip(_FORCED, np.bincount(rows["what"], minlength=len(_FORCED)), strict=True)
+        }
 
     def _about_traders(self) -> dict[str, Any]:
         accounts = self._market.exchange.accounts

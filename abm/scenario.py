@@ -82,6 +82,12 @@ class Scenario(Frozen):
         default={}, description="who trades, by name"
     )
     spare_accounts: int = Field(64, ge=0, le=1_000_000, description="accounts for traders that join later, by hand")
+    insurance_fund: float = Field(
+        100e6,
+        ge=0,
+        description="currency in the insurance fund at the start, where an instrument has margin",
+        examples=[100e6],
+    )
     recording: Recording = Field(Recording(), description="what is kept")
     inputs: dict[str, str] = Field(default={}, description="what is put in: key of this scenario, and its source")
     observations: str = Field("", description="file in configs/observations")

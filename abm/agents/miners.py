@@ -101,7 +101,7 @@ class Miners(Population):
     def _find_block(self) -> None:
         """A block: new coins for all firms, by hashrate, as a pool would share them out."""
         coins = self.config.subsidy * self._share
-        self.model.ledger.credit(self.rows, "block reward", coins=coins, instrument=self.config.instrument)
+        self.model.house.credit(self.rows, "block reward", coins=coins, instrument=self.config.instrument)
         self._unsold += coins * self.sells
         self.blocks += 1
         self._wait_for_block()

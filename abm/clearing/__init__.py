@@ -1,5 +1,33 @@
-"""Clearing: whose cash and coins are whose, and the proof that none came from nowhere. No Mesa here."""
+"""Clearing: whose cash, coins and positions are whose, who falls short, and the proof that nothing came from nowhere. No Mesa here.
 
-from abm.clearing.ledger import Audit, Ledger
+The kernels here are part of the same compiled pass as matching: they stand between the levels and orders of `abm.exchange`, which they
+use, and its entry of orders, which uses them. So nothing is imported before it is asked for.
+"""
 
-__all__ = ["Audit", "Ledger"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from abm.clearing.house import ClearingHouse
+    from abm.clearing.ledger import Audit, Ledger
+    from abm.clearing.rules import Bracket, Funding, Liquidation, Margin, Mark
+
+_HOME = {
+    "Audit": "abm.clearing.ledger",
+    "Bracket": "abm.clearing.rules",
+    "ClearingHouse": "abm.clearing.house",
+    "Funding": "abm.clearing.rules",
+    "Ledger": "abm.clearing.ledger",
+    "Liquidation": "abm.clearing.rules",
+    "Margin": "abm.clearing.rules",
+    "Mark": "abm.clearing.rules",
+}
+
+__all__ = ["Audit", "Bracket", "ClearingHouse", "Funding", "Ledger", "Liquidation", "Margin", "Mark"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the module of a public name the first time it is asked for."""
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'abm.clearing' has no attribute {name!r}")

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from abm.clearing.reservation import funded, has_funds, margin_refusal, remaining
 from abm.exchange.collars import outside_band
 from abm.exchange.compilation import compiled
 from abm.exchange.entry import FOK, GTC, IOC, LIMIT, MARKET, REDUCE_FLAG, enter_order, fillable, reducible, within
-from abm.exchange.memory import QUEUES, REDUCE, SELL, TERMS, order_at, queue_at, term_at
+from abm.exchange.memory import ON_MARGIN, QUEUES, REDUCE, SELL, TERMS, order_at, queue_at, term_at
 from abm.exchange.messages import Flag, Phase, Reject, What
 from abm.exchange.orders import finish, note
-from abm.exchange.settlement import funded, has_funds, remaining
 
 POST_ONLY, POST_SLIDE = int(Flag.POST_ONLY), int(Flag.POST_SLIDE)
 CONTINUOUS, HALTED_PHASE, CLOSED_PHASE = int(Phase.CONTINUOUS), int(Phase.HALTED), int(Phase.CLOSED)
@@ -52,7 +52,11 @@ def refusal(
     if kind != MARKET and book.watched and book.phase == CONTINUOUS and outside_band(e, book, side, price):
         return PRICE_BAND
     opposite = queue_at(e.queues, i * QUEUES + 1 - side)
-    if funded(e, book):
+    if book.money == ON_MARGIN:
+        refused = needs_margin(e, book, i, kind, side, price, lots, owner, flags, released)
+        if refused != NONE:
+            return refused
+    elif funded(e, book):
         if kind == MARKET and side == 0 and book.phase == CONTINUOUS:
             if opposite.best != opposite.none and not has_funds(e, book, i, owner, side, np.int64(opposite.best), 1, 0):
                 return INSUFFICIENT_FUNDS
@@ -73,6 +77,20 @@ def refusal(
         if not 1 <= slide(opposite, side, price) < book.n_ticks:
             return BAD_PRICE
     return NONE
+
+
+@compiled
+def needs_margin(
+    e: Any, book: Any, i: int, kind: int, side: int, price: int, lots: int, owner: int, flags: int, released: int
+) -> int:
+    """Check 9 where the instrument has margin. A market order is reckoned at the best opposite price, or at the mark."""
+    if flags & REDUCE_FLAG:
+        return NONE
+    if kind == MARKET:
+        opposite = queue_at(e.queues, i * QUEUES + 1 - side)
+        known = book.phase == CONTINUOUS and opposite.best != opposite.none
+        price = np.int64(opposite.best) if known else np.int64(book.mark)
+    return margin_refusal(e, book, i, owner, side, price, lots, released)
 
 
 @compiled

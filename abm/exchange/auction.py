@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from abm.clearing.reservation import funded, hold, remaining
+from abm.clearing.settlement import settle
 from abm.exchange.admission import CONTINUOUS, readmit
 from abm.exchange.collars import set_reference
 from abm.exchange.compilation import compiled
@@ -26,7 +28,6 @@ from abm.exchange.memory import (
 from abm.exchange.messages import Side, What
 from abm.exchange.orders import finish, lift, note, queue_of
 from abm.exchange.pegs import peg_reference, put_peg
-from abm.exchange.settlement import funded, hold, remaining, settle
 
 AUCTION = int(Side.AUCTION)
 AUCTION_CANCELLED, UNCROSSED, PHASE_CHANGED = int(What.AUCTION_CANCELLED), int(What.UNCROSSED), int(What.PHASE_CHANGED)
@@ -216,6 +217,7 @@ def change_phase(e: Any, book: Any, i: int, phase: int) -> None:
     if book.phase == CONTINUOUS and phase != CONTINUOUS:
         sit_out(e, book)
     book.phase = phase
+    book.seen_bid = -1  # its mark, and those it belongs to, are made anew
 
 
 @component

@@ -21,7 +21,7 @@ from abm.exchange.messages import Records
 FORMAT = "exit-cascade checkpoint"
 VERSION = 1
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
-SPARSE = ("blocks", "upper")
+SPARSE = ("blocks", "upper", "holdings")
 ADDRESSES = (*TABLES, *OUTPUTS, *COMPONENTS)
 
 
@@ -40,7 +40,7 @@ def _used(memory: Memory) -> dict[str, int]:
     engine = memory.engine[0]
     used = {name: len(table) for name, table in memory.tables.items() if name in TABLES}
     used |= dict.fromkeys(("orders", "terms", "own"), int(engine["fresh"]))
-    used |= {"ids": int(engine["n_ids"]), "owners": int(engine["n_owners"]), "levels": 64 * int(engine["next_page"])}
+    used |= {"ids": int(engine["n_ids"]), "accounts": int(engine["n_owners"]), "levels": 64 * int(engine["next_page"])}
     return used | {"timers": int(engine["n_timers"]) + 1}
 
 
@@ -48,7 +48,8 @@ def _members(memory: Memory) -> Iterator[tuple[str, Any]]:
     import pyarrow as pa
 
     def columns(rows: Records) -> dict[str, Any]:
-        return {field: pa.array(np.ascontiguousarray(rows[field])) for field in rows.dtype.names or ()}
+        names = [field for field in rows.dtype.names or () if not field.startswith("pad")]
+        return {field: pa.array(np.ascontiguousarray(rows[field])) for field in names}
 
     yield (
         "engine",
@@ -57,7 +58,7 @@ def _members(memory: Memory) -> Iterator[tuple[str, Any]]:
     for name, count in _used(memory).items():
         rows = memory.tables[name][:count]
         if name in SPARSE:
-            filled = np.flatnonzero(rows["bits"] if name == "upper" else (rows["word"] != 0) | (rows["page"] != 0))
+            filled = np.flatnonzero(rows.view(np.uint8).reshape(count, -1).any(axis=1))
             yield name, pa.table({"index": pa.array(filled), **columns(rows[filled])})
         else:
             yield name, pa.table(columns(rows))
@@ -71,7 +72,7 @@ def write(path: Path, instruments: tuple[Instrument, ...], state: dict[str, int]
         "format": FORMAT,
         "version": VERSION,
         "layout": layout(),
-        "accounts": int(memory.engine["n_accounts"][0]),
+        "accounts": memory["n_accounts"] - memory["margined"],
         "ledger": bool(memory.engine["ledger"][0]),
         "instruments": [instrument.model_dump(mode="json") for instrument in instruments],
         "state": state,

@@ -1,7 +1,8 @@
 """How kernels are compiled: once for each machine, cached on disk, and thrown away when any kernel's source changes.
 
 Numba's own cache looks only at the file of the function it stores, so that an edit of a function called from another file would go
-unnoticed, and so would one of a record's layout. Entry points here are therefore stamped with a hash of this folder.
+unnoticed, and so would one of a record's layout. Entry points here are therefore stamped with a hash of the files here and in
+`abm/clearing` that hold kernels, or numbers that they are compiled with.
 """
 
 import hashlib
@@ -50,8 +51,11 @@ compiled = _Step()
 @cache
 def _sources_hash() -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
+    here = Path(__file__).parent
+    for path in sorted([*here.glob("*.py"), *here.with_name("clearing").glob("*.py")]):
+        text = path.read_bytes()
+        if b"abm.exchange.compilation" in text or path.stem in ("compilation", "messages", "description"):
+            digest.update(path.name.encode() + text)
     return digest.hexdigest()
 
 

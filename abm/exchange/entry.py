@@ -4,6 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from abm.clearing.money import holding_of, portion
+from abm.clearing.reservation import affordable, funded, hold, remaining
+from abm.clearing.settlement import settle
 from abm.exchange.collars import bound_of, note_trade
 from abm.exchange.compilation import compiled, inlined, prefetch
 from abm.exchange.levels import append, close_level, detach, level_of, next_level
@@ -11,6 +14,7 @@ from abm.exchange.memory import (
     BAND,
     HIDDEN,
     ICEBERG,
+    IN_FULL,
     QUEUES,
     REDUCE,
     SELL,
@@ -36,7 +40,6 @@ from abm.exchange.orders import (
     set_expiry,
     shrink,
 )
-from abm.exchange.settlement import affordable, funded, hold, holding_of, remaining, settle
 
 GTC, IOC, FOK = int(TimeInForce.GTC), int(TimeInForce.IOC), int(TimeInForce.FOK)
 LIMIT, MARKET = int(Kind.LIMIT), int(Kind.MARKET)
@@ -259,7 +262,7 @@ def _allot(
     while slot != 0 and slot != level.hidden:
         order = order_at(e.orders, slot)
         if not (own and order.owner == owner):
-            spare -= _portion(amount, order.quantity, total)
+            spare -= portion(amount, order.quantity, total)
         slot = np.int64(order.next)
     shared = amount
     slot = np.int64(level.head)
@@ -267,7 +270,7 @@ def _allot(
         order = order_at(e.orders, slot)
         following = np.int64(order.next)
         if not (own and order.owner == owner):
-            part = _portion(amount, order.quantity, total)
+            part = portion(amount, order.quantity, total)
             extra = min(spare, order.quantity - part)
             spare -= extra
             part += extra
@@ -277,26 +280,6 @@ def _allot(
                 shared -= part
         slot = following
     return lots - amount
-
-
-@compiled
-def _portion(amount: int, offered: int, total: int) -> int:
-    """floor(amount x offered / total) without overflow."""
-    if amount == total:
-        return offered
-    if amount < 2147483648 and offered < 2147483648:
-        return amount * offered // total
-    # long multiplication in base 2^32 by repeated doubling: exact for any int64
-    quotient, rest, bit = np.int64(0), np.int64(0), np.int64(62)
-    while bit >= 0:
-        quotient *= 2
-        twice = np.uint64(rest) * np.uint64(2)
-        if (amount >> bit) & 1:
-            twice += np.uint64(offered)
-        quotient += np.int64(twice // np.uint64(total))
-        rest = np.int64(twice % np.uint64(total))
-        bit -= 1
-    return quotient
 
 
 @inlined
@@ -528,7 +511,7 @@ def enter_order(
         price = np.int64(book.n_ticks) if side == 0 else np.int64(0)
     left = lots
     if book.phase != CALL:
-        limited = kind == MARKET and side == 0 and funded(e, book)
+        limited = kind == MARKET and side == 0 and book.money == IN_FULL
         left = take(e, book, i, side, price, lots, order_id, owner, reason, self_trade, limited)
     e.filled = lots - left
     if left > 0 and e.reject == 0 and (book.phase == CALL or (kind != MARKET and tif != IOC and tif != FOK)):

@@ -1,17 +1,18 @@
 """The exchange: books of any number of instruments, one compiled pass over the messages of all of them in time order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from abm.clearing.rules import Bracket
 from abm.exchange import checkpoint
 from abm.exchange.instrument import Instrument
 from abm.exchange.matching import match
-from abm.exchange.memory import Memory
-from abm.exchange.messages import EVENT, MESSAGE, OUTCOME, TRADE, Records, Side
+from abm.exchange.memory import ISOLATED, Memory
+from abm.exchange.messages import EVENT, LIQUIDATION, MESSAGE, OUTCOME, TRADE, Records, Side
 from abm.exchange.reading import (
     LEVEL_ROW,
     RESTING_ORDER,
@@ -33,17 +34,19 @@ from abm.exchange.reading import (
 
 
 class Report(NamedTuple):
-    """What a tape led to: every trade, one outcome for each message, and what happened besides."""
+    """What a tape led to: every trade, one outcome for each message, what happened besides, and what clearing did to accounts."""
 
     trades: Records
     outcomes: Records
     events: Records
+    liquidations: Records
 
 
 class Accounts:
     """The accounts of an exchange as live arrays; what is written here is what the pass sees.
 
-    `cash` and `cash_reserved` (accounts,) in money units, `position` and `position_reserved` (accounts, instruments) in lots.
+    Money is in money units, positions in lots; of the arrays over (accounts, instruments) each column lies in one piece. Where an
+    instrument has margin, write only through `abm.clearing.ClearingHouse`: positions are indexed by liquidation price.
     """
 
     def __init__(self, memory: Memory, instruments: int) -> None:
@@ -51,8 +54,8 @@ class Accounts:
         self._instruments = instruments
 
     def _holdings(self, field: str) -> npt.NDArray[np.int64]:
-        column = self._memory.tables["holdings"][field].reshape(-1, self._instruments)
-        return column[: self._memory["n_accounts"]]
+        column = self._memory.tables["holdings"][field][1:]
+        return column.reshape(self._instruments, self._memory["n_accounts"]).T
 
     def _of_accounts(self, field: str) -> npt.NDArray[Any]:
         return self._memory.tables["accounts"][field][: self._memory["n_accounts"]]
@@ -74,8 +77,43 @@ class Accounts:
 
     @property
     def position_reserved(self) -> npt.NDArray[np.int64]:
-        """Lots that resting sales would need."""
+        """Lots that resting sales would need; of an instrument with margin, money that its orders reserve."""
         return self._holdings("reserved")
+
+    @property
+    def basis(self) -> npt.NDArray[np.int64]:
+        """Money paid for each position, signed as the position: what is open, at its average entry."""
+        return self._holdings("basis")
+
+    @property
+    def margin(self) -> npt.NDArray[np.int64]:
+        """Margin posted for isolated positions."""
+        return self._holdings("margin")
+
+    @property
+    def bids(self) -> npt.NDArray[np.int64]:
+        """Initial margins of resting buys."""
+        return self._holdings("bids")
+
+    @property
+    def asks(self) -> npt.NDArray[np.int64]:
+        """Initial margins of resting sales."""
+        return self._holdings("asks")
+
+    @property
+    def realised(self) -> npt.NDArray[np.int64]:
+        """Profit realised so far, fees and funding not counted."""
+        return self._holdings("realised")
+
+    @property
+    def fees_paid(self) -> npt.NDArray[np.int64]:
+        """Fees paid to the venue so far."""
+        return self._holdings("fees")
+
+    @property
+    def funding(self) -> npt.NDArray[np.int64]:
+        """Funding received so far, less what was paid."""
+        return self._holdings("funding")
 
     @property
     def tier(self) -> npt.NDArray[np.uint8]:
@@ -87,6 +125,11 @@ class Accounts:
         """What the venue has earned in fees, in money units."""
         return self._memory["fee_income"]
 
+    @property
+    def residue(self) -> int:
+        """What rounding of funding payments has left, in money units."""
+        return self._memory["residue"]
+
 
 class Exchange:
     """Price-time (or pro-rata) books with one ledger of accounts behind them.
@@ -94,7 +137,8 @@ class Exchange:
     Args:
         instruments: what is traded; the place in the sequence is an instrument's number in messages.
         accounts: owners are `0 .. accounts - 1` and their positions are kept; 0 for owners that are only labels.
-        ledger: keep cash too, and check the buying power of orders in instruments of kind spot. All must then have one currency.
+        ledger: keep cash too, and check that orders can be paid for. All instruments must then have one currency. Where any has margin, one
+            more account is added: the insurance fund.
 
     Raises:
         ValueError: no instruments, two of one name, several currencies with a ledger, or a rule that names an unknown instrument.
@@ -110,6 +154,7 @@ class Exchange:
         self._memory = Memory(self.instruments, accounts, ledger)
         self._next_id = 1
         self._sequence = 0
+        self._forced: list[Records] = []
         self.accounts = Accounts(self._memory, len(self.instruments))
 
     def index(self, name: str) -> int:
@@ -127,6 +172,11 @@ class Exchange:
         first = max(self._next_id, self._memory["highest_id"] + 1)
         self._next_id = first + count
         return first
+
+    @property
+    def fund(self) -> int:
+        """Number of the insurance fund's account; -1 where no instrument has margin."""
+        return self._memory["fund"]
 
     @property
     def time(self) -> int:
@@ -150,14 +200,14 @@ class Exchange:
         tape = np.ascontiguousarray(tape, MESSAGE)
         outcomes = np.empty(len(tape), OUTCOME)
         if len(tape) == 0:
-            return Report(np.empty(0, TRADE), outcomes, np.empty(0, EVENT))
+            return Report(np.empty(0, TRADE), outcomes, np.empty(0, EVENT), np.empty(0, LIQUIDATION))
         memory, done, last = self._memory, 0, len(tape)
         memory.prepare(last)
         messages, answers, parts = tape.ctypes.data, outcomes.ctypes.data, []
         while True:
             done = match(memory.engine, messages, last, answers, done, self._sequence)
-            parts.append((memory.drain("trades"), memory.drain("events")))
-            if done < 0 or (done == last and not memory["unsettled"]):
+            parts.append((memory.drain("trades"), memory.drain("events"), memory.drain("liquidations")))
+            if done < 0 or (done == last and not (memory["unsettled"] or memory["following"])):
                 break
             memory.make_room()
             if done < last:
@@ -169,8 +219,53 @@ class Exchange:
             )
         memory["time"] = int(tape["time"][-1])
         self._sequence += last
-        trades, events = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
-        return Report(trades, outcomes, events)
+        parts[0] = (*parts[0][:2], np.concatenate([*self._forced, parts[0][2]]) if self._forced else parts[0][2])
+        self._forced.clear()
+        trades, events, liquidations = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+        return Report(trades, outcomes, events, liquidations)
+
+    def open_interest(self, instrument: int) -> int:
+        """Lots held long, which are as many as are held short, in an instrument with margin."""
+        return int(self._memory.tables["books"]["open_interest"][instrument]) // 2
+
+    def between(self, kernel: Callable[..., Any], *arguments: Any, records: int = 0) -> Any:
+        """Run a kernel of the clearing house between two passes; what it does to accounts (at most `records` rows) is in the next report."""
+        memory = self._memory
+        if memory["n_liquidations"]:
+            self._forced.append(memory.drain("liquidations"))
+        memory["wanted"] = records
+        memory.make_room()
+        memory["wanted"] = memory["current"] = memory["n_moves"] = 0
+        memory["sequence"] = self._sequence
+        answer = kernel(memory.engine, *arguments)
+        if memory["n_liquidations"]:
+            self._forced.append(memory.drain("liquidations"))
+        return answer
+
+    def margin_state(self, instrument: int) -> Any:
+        """The record of an instrument's margin: index, funding rate, samples of the premium."""
+        return self._memory.tables["margins"][instrument]
+
+    def set_brackets(self, instrument: int, brackets: Sequence[Bracket]) -> None:
+        """Give an instrument other margin brackets; `ClearingHouse.set_brackets` does this and looks at all its positions again."""
+        self._memory.set_brackets(instrument, brackets)
+
+    def set_terms(
+        self, rows: npt.NDArray[Any], instrument: int, initial: npt.NDArray[np.int64], isolated: npt.NDArray[np.bool_]
+    ) -> None:
+        """Set initial margin rates (parts per million) and margin modes of accounts that have neither position nor orders in the instrument."""
+        accounts = self._memory["n_accounts"]
+        places = 1 + instrument * accounts + np.asarray(rows, np.int64)
+        table = self._memory.tables["holdings"]
+        table["initial"][places] = initial
+        table["flags"][places] = (table["flags"][places] & ~np.uint8(ISOLATED)) | (isolated * np.uint8(ISOLATED))
+
+    def terms(self, rows: npt.NDArray[Any], instrument: int) -> npt.NDArray[np.bool_]:
+        """Whether accounts have a position or resting orders in an instrument, so that their terms are fixed."""
+        places = 1 + instrument * self._memory["n_accounts"] + np.asarray(rows, np.int64)
+        some = self._memory.tables["holdings"][places]
+        fixed: npt.NDArray[np.bool_] = (some["position"] != 0) | (some["bids"] != 0) | (some["asks"] != 0)
+        return fixed
 
     def view(self) -> View:
         """What anyone may see now."""
@@ -258,5 +353,6 @@ class Exchange:
         exchange._numbers = {instrument.name: i for i, instrument in enumerate(instruments)}
         exchange._memory = memory
         exchange._next_id, exchange._sequence = state["next_id"], state["sequence"]
+        exchange._forced = []
         exchange.accounts = Accounts(memory, len(instruments))
         return exchange

@@ -4,6 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from abm.clearing.liquidation import liquidate
+from abm.clearing.margin import next_due
+from abm.clearing.marks import requote
+from abm.clearing.reservation import remaining
 from abm.exchange.admission import CLOSED_PHASE, CONTINUOUS, HALTED_PHASE, readmit
 from abm.exchange.auction import set_phase
 from abm.exchange.compilation import compiled
@@ -11,6 +15,7 @@ from abm.exchange.entry import CALL, HIDDEN_FLAG, LIMIT, MARKET
 from abm.exchange.levels import level_of
 from abm.exchange.memory import (
     HIDDEN,
+    ON_MARGIN,
     OUT,
     QUEUES,
     REOPEN_CALL,
@@ -29,7 +34,6 @@ from abm.exchange.memory import (
 from abm.exchange.messages import Kind, What
 from abm.exchange.orders import ACTIVATION, BY_MARK, TRAILING, delist, enlist, lift, note, place, set_timer
 from abm.exchange.pegs import move_pegs
-from abm.exchange.settlement import remaining
 
 STOP_LIMIT = int(Kind.STOP_LIMIT)
 TRIGGERED = int(What.TRIGGERED)
@@ -158,8 +162,15 @@ def room(e: Any) -> bool:
     return (
         e.n_trades + 3 * e.potential + 16 <= e.trade_room
         and e.n_events + 4 * e.potential + 4 * e.n_instruments + 16 <= e.event_room
-        and e.next_page + e.moving + 4 <= e.page_room
+        and e.next_page + e.moving + 4 + e.index_pages <= e.page_room
         and e.n_timers + e.n_instruments + 4 <= e.timer_room
+        and (
+            e.margined == 0
+            or (
+                e.n_liquidations + 2 * e.potential + 64 <= e.liquidation_room
+                and e.n_moves + e.n_instruments + 4 <= e.move_room
+            )
+        )
     )
 
 
@@ -173,10 +184,18 @@ def follow(e: Any, book: Any, i: int) -> int:
         if book.pegs > 0 and book.phase == CONTINUOUS:
             move_pegs(e, book, i, 0)
             move_pegs(e, book, i, 1)
+        if book.watch:
+            requote(e, book, i)
         if book.new_last or book.new_mark:
             trigger(e, book, i)
         if book.phase != CONTINUOUS and book.phase != CALL:
             return 1
+        if book.money == ON_MARGIN and book.phase == CONTINUOUS:
+            slot = next_due(e, book, i)
+            if slot != 0:
+                if not liquidate(e, book, i, slot):
+                    return 0
+                continue
         slot = np.int64(book.active_first)
         if slot == 0:
             return 1

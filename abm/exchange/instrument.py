@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from abm.clearing.rules import Margin
 from abm.exchange.calendar import Calendar
 from abm.exchange.description import MONEY_UNITS, Fraction, Frozen, Positive
 
@@ -73,7 +74,11 @@ class Instrument(Frozen):
     """One thing that is traded on one book."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", examples=["btc-spot"])
-    kind: Literal["spot", "perpetual"] = Field("spot", description="spot: coins and cash change hands at once")
+    kind: Literal["spot", "perpetual", "inverse", "future"] = Field(
+        "spot",
+        description="spot: coins and cash change hands at once; perpetual, future: only profit and loss do; inverse: a perpetual worth "
+        "lot / price, so that a lot is an amount of the quoted currency and cash is the coin",
+    )
     currency: str = Field("USD", description="currency of prices and cash")
     tick: Positive = Field(description="smallest price step, in currency", examples=[0.01])
     lot: Positive = Field(description="smallest quantity, in coins or shares", examples=[0.001])
@@ -89,14 +94,24 @@ class Instrument(Frozen):
         (FeeTier(),), min_length=1, max_length=256, description="by tier; an account's tier is an index here"
     )
     rules: tuple[Rule, ...] = Field((), description="bands, breakers, volatility auctions")
+    margin: Margin | None = Field(
+        None,
+        description="on what terms it is held with borrowed means; none = spot is paid in full, of others only positions are kept",
+    )
 
     @model_validator(mode="after")
     def _fits_integers(self) -> "Instrument":
-        unit = Decimal(str(self.tick)) * Decimal(str(self.lot)) * MONEY_UNITS
-        if self.kind == "spot" and (unit != int(unit) or unit < 1):
+        tick, lot = Decimal(str(self.tick)), Decimal(str(self.lot))
+        unit = (lot / tick if self.kind == "inverse" else tick * lot) * MONEY_UNITS
+        if (self.kind == "spot" or self.margin) and (unit != int(unit) or unit < 1):
+            what, fix = ("lot / tick", "another lot") if self.kind == "inverse" else ("tick x lot", "a larger lot")
             raise ValueError(
-                f"tick x lot = {unit / MONEY_UNITS} must be a whole number of 0.000001 {self.currency}; use a larger lot or tick"
+                f"{what} = {unit / MONEY_UNITS} must be a whole number of 0.000001 {self.currency}; use {fix} or tick"
             )
+        if self.margin and self.reference_price is None:
+            raise ValueError("reference_price is missing: with margin, it is the first mark")
+        if self.margin and self.margin.funding and self.kind not in ("perpetual", "inverse"):
+            raise ValueError(f"margin.funding: a {self.kind} pays none; leave it out")
         if not 2 <= self.n_ticks <= 2**30:
             raise ValueError(
                 f"max_price / tick = {self.n_ticks} must lie between 2 and {2**30}; change max_price or tick"
@@ -114,13 +129,15 @@ class Instrument(Frozen):
 
     @cached_property
     def unit(self) -> int:
-        """Money units of one tick times one lot."""
-        return int(Decimal(str(self.tick)) * Decimal(str(self.lot)) * MONEY_UNITS)
+        """Money units of one tick times one lot; of an inverse perpetual, of one lot over one tick."""
+        tick, lot = Decimal(str(self.tick)), Decimal(str(self.lot))
+        return int((lot / tick if self.kind == "inverse" else tick * lot) * MONEY_UNITS)
 
     @cached_property
     def max_order_lots(self) -> int:
-        """Largest order in lots."""
-        return int(min(Decimal(str(self.max_order)) / Decimal(str(self.lot)), Decimal(2**62)))
+        """Largest order in lots; its notional must fit the integers that money is counted in."""
+        notional = self.unit if self.kind == "inverse" else self.unit * self.n_ticks
+        return int(min(Decimal(str(self.max_order)) / Decimal(str(self.lot)), Decimal(2**61 // max(notional, 1))))
 
     def ticks(self, price: float) -> int:
         """Price in currency to the nearest tick."""

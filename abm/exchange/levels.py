@@ -43,7 +43,8 @@ def level_of(a: Any, queue: Any, tick: int) -> Any:
 
 
 @compiled
-def _mark(a: Any, queue: Any, block: int) -> None:
+def mark_block(a: Any, queue: Any, block: int) -> None:
+    """Mark a block that has just got its first level in the coarser bitmaps."""
     first = word_at(a.upper, queue.up1 + (block >> 6))
     second = word_at(a.upper, queue.up2 + (block >> 12))
     third = word_at(a.upper, queue.up3 + (block >> 18))
@@ -158,7 +159,7 @@ def append(a: Any, e: Any, queue: Any, slot: int, order: Any, tick: int) -> None
     level = level_at(a.levels, (np.int64(block.page) << 6) + (tick & 63))
     if level.head == 0:
         if block.word == 0:
-            _mark(a, queue, tick >> 6)
+            mark_block(a, queue, tick >> 6)
         block.word = block.word | bit(tick)
         if queue.high:
             if tick > queue.best:

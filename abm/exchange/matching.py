@@ -4,14 +4,19 @@ from typing import Any
 
 import numpy as np
 
+from abm.clearing.deleveraging import transfer
+from abm.clearing.margin import flag, index_again
+from abm.clearing.marks import note_move, remark_all, requote
+from abm.clearing.money import holding_of
+from abm.clearing.reservation import funded, has_funds, held, hold, remaining, unpayable
 from abm.exchange.admission import (
     CONTINUOUS,
-    INSUFFICIENT_FUNDS,
     NONE,
     POST_ONLY,
     POST_SLIDE,
     REDUCE_ONLY,
     barred,
+    needs_margin,
     re_enter,
     refusal,
     slide,
@@ -39,26 +44,31 @@ from abm.exchange.levels import append, detach_plain
 from abm.exchange.memory import (
     DONE,
     EXPIRE,
+    IN_FULL,
+    ON_MARGIN,
     OUT,
+    PAUSED,
     PEG,
     PLAIN_LIMIT,
     QUEUES,
     REDUCE,
     REOPEN_CALL,
     REOPEN_CONTINUOUS,
+    RESUME,
     SELL,
     TERMS,
     WAITING,
     Addresses,
+    account_at,
     book_at,
     component,
     head_at,
+    holding_at,
     id_at,
     message_at,
     order_at,
     outcome_at,
     own_at,
-    owner_at,
     queue_at,
     term_at,
     timer_at,
@@ -81,7 +91,6 @@ from abm.exchange.orders import (
     shrink,
 )
 from abm.exchange.pegs import peg_price, peg_reference, put_peg
-from abm.exchange.settlement import funded, has_funds, held, holding_of, remaining
 
 CANCEL, REDUCE_KIND, REPLACE, MASS_CANCEL = int(Kind.CANCEL), int(Kind.REDUCE), int(Kind.REPLACE), int(Kind.MASS_CANCEL)
 STOP, PEGGED, PHASE, UNCROSS = int(Kind.STOP), int(Kind.PEGGED), int(Kind.PHASE), int(Kind.UNCROSS)
@@ -199,13 +208,10 @@ def accept_waiting(e: Any, book: Any, i: int, message: Any, lots: int) -> int:
             else:
                 book.peg_sell = reference
             price = peg_price(e, book, slot, side, reference)
-            if (
-                price != 0
-                and funded(e, book)
-                and not has_funds(e, book, i, np.int64(order.owner), side, price, lots, 0)
-            ):
+            refused = unpayable(e, book, i, np.int64(order.owner), side, price, lots) if price != 0 else NONE
+            if refused != NONE:
                 finish(e, slot)
-                e.reject = INSUFFICIENT_FUNDS
+                e.reject = refused
                 return REJECTED
             put_peg(e, book, i, slot, side, reference)
     elif kind == TRAILING:
@@ -327,9 +333,26 @@ def replace(e: Any, message: Any, slot: int) -> int:
 def unsettle(e: Any, i: int) -> None:
     """Have what follows an entry into this book looked after."""
     book = book_at(e.books, i)
-    if book.attention != 0 or book.active_first != 0:
-        book.unsettled = 1
-        e.unsettled = i + 1 if e.unsettled == 0 or e.unsettled == i + 1 else -1
+    if book.attention != 0 or book.active_first != 0 or book.watch != 0 or book.money == ON_MARGIN:
+        flag(e, i)
+
+
+@inlined
+def begin(e: Any, time: int) -> None:
+    """A message or a timer begins: what follows has this cause, and no liquidation is in progress."""
+    e.time = time
+    e.n_moves = 0
+    e.current = 0
+
+
+@compiled
+def resume(e: Any, slot: int, token: int) -> None:
+    """A position's pause after the first stage of its liquidation is over."""
+    holding = holding_at(e.holdings, slot)
+    if (holding.since & 0x7FFFFFFF) == token and (holding.flags & PAUSED) != 0:
+        holding.flags = holding.flags & ~PAUSED
+        index_again(e, (slot - 1) // e.n_accounts, (slot - 1) % e.n_accounts)
+        flag(e, (slot - 1) // e.n_accounts)
 
 
 @component
@@ -364,21 +387,27 @@ def change_order(e: Any, message: Any) -> int:
 
 @component
 def settle_down(e: Any) -> int:
-    """Let everything happen that has been set off in any book; 0 where Python must make room first."""
-    if e.unsettled > 0:
-        i = e.unsettled - 1
-        book = book_at(e.books, i)
-        if not follow(e, book, i):
-            return 0
-        book.unsettled = 0
-    else:
-        for i in range(e.n_instruments):
+    """Let everything happen that has been set off in any book, in the order of their numbers, round after round.
+
+    Answers 0 where Python must make room before that can go on.
+    """
+    if e.transferring != 0 and not transfer(e):
+        return 0
+    i, resumed = e.following - 1, e.following != 0
+    while resumed or e.unsettled != 0:
+        if not resumed:
+            i = e.unsettled - 1 if e.unsettled > 0 else np.int64(0)
+            e.unsettled = 0
+        while i < e.n_instruments:
             book = book_at(e.books, i)
-            if book.unsettled:
+            if resumed or book.unsettled:
+                resumed = False
+                book.unsettled = 0
+                e.following = i + 1
                 if not follow(e, book, i):
                     return 0
-                book.unsettled = 0
-    e.unsettled = 0
+                e.following = 0
+            i += 1
     return 1
 
 
@@ -387,7 +416,7 @@ def mass_cancel(e: Any, message: Any) -> int:
     """End the orders of an owner. Answers why not, or NONE."""
     if message.owner < 0:
         return UNKNOWN_OWNER
-    slot = np.int64(owner_at(e.owners, message.owner).first)
+    slot = np.int64(account_at(e.accounts, message.owner).first)
     while slot != 0:
         following = np.int64(own_at(e.own, slot).next)
         order = order_at(e.orders, slot)
@@ -404,6 +433,8 @@ def mass_cancel(e: Any, message: Any) -> int:
 def operate(e: Any, message: Any) -> int:
     """A message of the operator of the exchange. Answers why not, or NONE."""
     if message.kind == CLOCK:
+        if e.margined:
+            remark_all(e)
         return NONE
     i = np.int64(message.instrument)
     book = book_at(e.books, i)
@@ -416,14 +447,13 @@ def operate(e: Any, message: Any) -> int:
             set_phase(e, book, i, np.int64(message.side))
         else:
             uncross(e, book, i, np.int64(message.side))
-        book.unsettled = 1
-        e.unsettled = i + 1 if e.unsettled == 0 or e.unsettled == i + 1 else -1
+        flag(e, i)
         return NONE
     if message.price < 1 or message.price >= book.n_ticks:
         return BAD_PRICE
     if message.kind == MARK:
-        book.new_mark = 1 if message.price != book.mark else book.new_mark
-        book.mark = message.price
+        if message.price != book.mark:
+            note_move(e, book, i, np.int64(message.price))
     else:
         set_reference(e, book, np.int64(message.price))
     unsettle(e, i)
@@ -458,8 +488,10 @@ def fire_timers(e: Any, until: int) -> int:
         row = timer_at(e.timers, 1)
         time, kind, argument, token, call = row.time, row.kind, np.int64(row.argument), row.token, row.call
         drop_timer(e)
-        e.time = time
-        if kind == EXPIRE:
+        begin(e, time)
+        if kind == RESUME:
+            resume(e, argument, token)
+        elif kind == EXPIRE:
             slot = np.int64(id_at(e.ids, argument).slot)
             if slot > 0:
                 order = order_at(e.orders, slot)
@@ -475,8 +507,7 @@ def fire_timers(e: Any, until: int) -> int:
                     set_timer(e, time + call, REOPEN_CONTINUOUS, argument, np.int64(book.token), 0)
                 else:
                     set_phase(e, book, argument, CONTINUOUS)
-                book.unsettled = 1
-                e.unsettled = argument + 1 if e.unsettled == 0 else -1
+                flag(e, argument)
         if e.unsettled != 0 and not settle_down(e):
             return 0
     return 1
@@ -492,22 +523,28 @@ def quick_cancel(a: Any, e: Any, message: Any) -> bool:
         return False
     order = order_at(a.orders, slot)
     flags, i = np.int64(order.flags), np.int64(order.instrument)
-    if order.owner != message.owner or flags > SELL or (np.int64(book_at(e.books, i).attention) | e.ledger) != 0:
+    book = book_at(e.books, i)
+    if order.owner != message.owner or flags > SELL or book.attention != 0:
         return False
+    if book.money != 0:
+        hold(e, book, order, np.int64(order.quantity), 0)
     detach_plain(a, queue_at(e.queues, i * QUEUES + flags), order)
     end_slot(a, e, slot, order)
+    if book.watch:
+        begin(e, np.int64(message.time))
+        requote(e, book, i)
     return True
 
 
 @inlined
 def quick_order(a: Any, e: Any, message: Any, word: Any, outcome: Any, sequence: int) -> bool:
-    """A plain limit or market order in a book where nothing can follow. False where it is not so, or there may be no room."""
+    """A plain limit or market order in a book where nothing waits to follow. False where it is not so, or there may be no room."""
     i, price, lots = np.int64(message.instrument), np.int64(message.price), np.int64(message.quantity)
     order_id, owner, side = np.int64(message.order), np.int64(message.owner), np.int64(message.side)
     if not 0 <= i < e.n_instruments or not 0 < order_id < e.n_ids or not -1 <= owner < e.n_owners:
         return False
     book, row = book_at(e.books, i), id_at(a.ids, order_id)
-    if (np.int64(book.attention) | np.int64(book.phase) | e.ledger | message.display | row.slot) != 0:
+    if (np.int64(book.attention) | np.int64(book.phase) | message.display | row.slot) != 0:
         return False
     is_market = (word & PLAIN_LIMIT) != 0
     if is_market:
@@ -517,27 +554,45 @@ def quick_order(a: Any, e: Any, message: Any, word: Any, outcome: Any, sequence:
     beyond = (price - queue_at(e.queues, i * QUEUES + 1 - side).best) * (
         1 - 2 * side
     )  # without a branch: sides come at random
+    if book.money != 0 and not quick_funds(e, book, i, owner, side, price, lots, is_market):
+        return False
     left = lots
     if beyond >= 0:
         if not room(e):
             return False
-        e.time, e.sequence, e.reject = message.time, sequence, 0
+        e.sequence, e.reject = sequence, 0
+        begin(e, np.int64(message.time))
         left = take(e, book, i, side, price, lots, order_id, owner, np.int64(message.reason), 0, False)
     outcome.filled, outcome.status, outcome.reject = lots - left, RESTING, 0
-    if left == 0 or is_market:
-        row.slot = DONE
-        if order_id > e.highest_id:
-            e.highest_id = order_id
-        outcome.status = FILLED if left == 0 else CANCELLED
-        return True
-    slot = new_slot(a, e, order_id, owner)
     if order_id > e.highest_id:
         e.highest_id = order_id
-    order = order_at(a.orders, slot)
-    order.quantity, order.order, order.price, order.owner = left, order_id, price, owner
-    order.instrument, order.flags, order.reason = i, side, message.reason
-    append(a, e, queue_at(e.queues, i * QUEUES + side), slot, order, price)
+    if left == 0 or is_market:
+        row.slot = DONE
+        outcome.status = FILLED if left == 0 else CANCELLED
+    else:
+        slot = new_slot(a, e, order_id, owner)
+        order = order_at(a.orders, slot)
+        order.quantity, order.order, order.price, order.owner = left, order_id, price, owner
+        order.instrument, order.flags, order.reason = i, side, message.reason
+        append(a, e, queue_at(e.queues, i * QUEUES + side), slot, order, price)
+        if book.money != 0:
+            hold(e, book, order, 0, left)
+    if book.watch:
+        if beyond < 0:
+            e.sequence = sequence
+            begin(e, np.int64(message.time))
+        requote(e, book, i)
     return True
+
+
+@compiled
+def quick_funds(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int, is_market: bool) -> bool:
+    """Whether an order's owner is known and has the means; where not, or it would need care, the long way round tells."""
+    if owner < 0 or owner >= e.n_accounts:
+        return False
+    if book.money == IN_FULL:
+        return not (is_market and side == 0) and has_funds(e, book, i, owner, side, price, lots, 0)
+    return needs_margin(e, book, i, MARKET if is_market else LIMIT, side, price, lots, owner, 0, 0) == NONE
 
 
 @component
@@ -568,7 +623,7 @@ def new_order(e: Any, message: Any) -> int:
 @component
 def process(e: Any, message: Any, outcome: Any) -> int:
     """Any message, and what it sets off; 0 where Python must make room before that can go on."""
-    e.time = message.time
+    begin(e, np.int64(message.time))
     kind = message.kind
     if kind == CANCEL or REDUCE_KIND <= kind <= MASS_CANCEL or PHASE <= kind <= REFUSED:
         refused = other_message(e, message)
@@ -580,13 +635,20 @@ def process(e: Any, message: Any, outcome: Any) -> int:
         outcome.filled, outcome.status, outcome.reject = e.filled, e.status, e.reject
     else:
         outcome.filled, outcome.status, outcome.reject = 0, REJECTED, refused
-    return settle_down(e) if e.unsettled != 0 else 1
+    return settle_down(e) if e.unsettled != 0 else np.int64(1)
 
 
 @inlined
 def look_ahead(a: Any, e: Any, messages: int, m: int) -> None:
     """Have fetched what later messages will touch: in a deep book each order lies somewhere else in memory."""
     prefetch(message_at(messages, m + 128))
+    if e.n_accounts != 0:
+        soon = message_at(messages, m + 16)
+        owner = min(max(np.int64(soon.owner), np.int64(0)), e.n_accounts - 1)
+        prefetch(account_at(a.accounts, owner))
+        if e.margined:
+            i = min(max(np.int64(soon.instrument), np.int64(0)), e.n_instruments - 1)
+            prefetch(holding_of(e, owner, i))
     prefetch(id_at(a.ids, known_id(e, message_at(messages, m + 32))))
     slot = np.int64(id_at(a.ids, known_id(e, message_at(messages, m + 16))).slot)
     prefetch(order_at(a.orders, max(slot, 0)))
@@ -612,9 +674,13 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
     beyond those known. A message earlier than the one before it ends the pass with -1 - its number.
     """
     e = engine[0]
-    if e.unsettled != 0 and not settle_down(e):
-        return start
-    a = Addresses(e.orders, e.own, e.owners, e.ids, e.blocks, e.upper, e.levels)
+    if (e.unsettled | e.following) != 0:
+        if start == 0 and e.following == 0:
+            e.sequence = sequence
+            begin(e, e.time)
+        if not settle_down(e):
+            return start
+    a = Addresses(e.orders, e.own, e.accounts, e.ids, e.blocks, e.upper, e.levels)
     now = e.time
     for m in range(start, count):
         message, outcome = message_at(messages, m), outcome_at(outcomes, m)
@@ -628,9 +694,15 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
             rest = word & PLAIN_LIMIT
             if rest == 0 or rest == PLAIN_MARKET:
                 if quick_order(a, e, message, word, outcome, sequence + m):
+                    if e.unsettled != 0 and not settle_down(e):
+                        return m + 1
                     continue
             elif message.kind == CANCEL and quick_cancel(a, e, message):
                 outcome.filled, outcome.status, outcome.reject = 0, STATUS_DONE, 0
+                if e.unsettled != 0:
+                    e.sequence = sequence + m
+                    if not settle_down(e):
+                        return m + 1
                 continue
         e.sequence = sequence + m
         if e.next_timer <= now and not fire_timers(e, now):

@@ -1,6 +1,6 @@
-"""The state of the exchange as records: what is kept for each order, level, book, rule, account, and how it grows.
+"""The state of the exchange as records: what is kept for each order, level, book, rule, account, position, and how it grows.
 
-Slots, pages and timers count from 1, so that 0 means none; record 0 of `orders` and `own` takes writes that nobody reads, which spares
+Slots, pages, positions and timers count from 1, so that 0 means none; record 0 of `orders` and `own` takes writes that nobody reads, which spares
 the kernels a branch. Everything is sized by what is there or has been touched, never by the range of prices: the arrays over the
 range (`blocks`, `upper`) are zero pages that the operating system hands out when first written.
 """
@@ -10,20 +10,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from abm.clearing.rules import Bracket, Margin, Mark, initial_rate
 from abm.exchange.compilation import Component, accessor
-from abm.exchange.description import NS, PPM
+from abm.exchange.description import MONEY_UNITS, NS, PPM
 from abm.exchange.instrument import Breaker, Instrument, MarketWideBreaker, PriceBand, VolatilityAuction
-from abm.exchange.messages import EVENT, MESSAGE, OUTCOME, TRADE, Kind, Phase, Records
+from abm.exchange.messages import EVENT, LIQUIDATION, MESSAGE, OUTCOME, TRADE, Kind, Phase, Records
 
 i1, i2, i4, i8 = np.uint8, np.int16, np.int32, np.int64
-u4, u8 = np.uint32, np.uint64
+u2, u4, u8 = np.uint16, np.uint32, np.uint64
+f8 = np.float64
 
 # Bits of ORDER.flags
 SELL, HIDDEN, ICEBERG, REDUCE, PEG, WAITING, OUT, TERMS = 1, 2, 4, 8, 16, 32, 64, 128
 SPECIAL = HIDDEN | ICEBERG | REDUCE | PEG
 
-# Queues of an instrument: the two sides of its book, then stops that wait (buy, sell) for the last price, then for the mark
-QUEUES = 6
+# Queues of an instrument: the two sides of its book, then stops that wait (buy, sell) for the last price, then for the mark, then
+# positions (long, short) by the tick at which to look whether they must be liquidated
+QUEUES = 8
+LONGS, SHORTS = 6, 7
+
+# What orders of a book need: nothing, all of it in cash or coins, margin
+NOTHING, IN_FULL, ON_MARGIN = 0, 1, 2
+
+# Bits of HOLDING.flags
+ISOLATED, LISTED, PAUSED, STAGED = 1, 2, 4, 8
+
+SAMPLES = 30  # of the basis
 
 NEVER = np.iinfo(np.int64).max
 DONE = -1
@@ -31,7 +43,7 @@ DONE = -1
 CREATING = (Kind.LIMIT, Kind.MARKET, Kind.STOP, Kind.STOP_LIMIT, Kind.TRAILING_STOP, Kind.PEGGED)
 
 # Kinds of timer
-EXPIRE, REOPEN_CALL, REOPEN_CONTINUOUS = 0, 1, 2
+EXPIRE, REOPEN_CALL, REOPEN_CONTINUOUS, RESUME = 0, 1, 2, 3
 
 # Kinds of rule
 BAND, BREAKER, VOLATILITY, MARKET_WIDE = 0, 1, 2, 3
@@ -74,7 +86,6 @@ TERM = np.dtype(
 )
 
 OWN = np.dtype([("next", u4), ("prev", u4)])
-OWNER = np.dtype([("first", u4), ("last", u4)])
 ID = np.dtype([("slot", i4)])
 BLOCK = np.dtype([("word", u8), ("page", u4)], align=True)
 WORD = np.dtype([("bits", u8)])
@@ -98,6 +109,7 @@ BOOK = np.dtype(
         ("unit", i8),
         ("max_lots", i8),
         ("day_end", i8),
+        ("open_interest", i8),  # lots, both sides counted
         ("n_ticks", i4),
         ("last", i4),
         ("mark", i4),
@@ -114,6 +126,14 @@ BOOK = np.dtype(
         ("list_last", u4),
         ("active_first", u4),
         ("active_last", u4),
+        ("seen_bid", i4),  # best prices and last trade when the mark was last made
+        ("seen_ask", i4),
+        ("seen_last", i4),
+        ("first_feed", i4),  # instruments whose index this one belongs to
+        ("n_feeds", i4),
+        ("money", i1),  # NOTHING, IN_FULL, ON_MARGIN
+        ("inverse", i1),
+        ("watch", i1),  # its quotes make a mark
         ("spot", i1),
         ("pro_rata", i1),
         ("phase", i1),
@@ -150,15 +170,87 @@ RULE = np.dtype(
 )
 TENTH = np.dtype([("sum", i8), ("count", i8)])
 GROUP = np.dtype([("instrument", i4)])
-ACCOUNT = np.dtype([("cash", i8), ("reserved", i8), ("tier", i1)], align=True)
-HOLDING = np.dtype([("position", i8), ("reserved", i8)])
+ACCOUNT = np.dtype(
+    [
+        ("cash", i8),
+        ("reserved", i8),
+        ("headroom", i8),  # money its crossed positions may lose before they must be indexed anew
+        ("session", i8),  # realised profit less fees since the session began
+        ("first", u4),  # its orders
+        ("last", u4),
+        ("held", i4),  # 1 + the first instrument with margin that it ever held
+        ("cross", i4),  # crossed positions that are open
+        ("tier", i1),
+        ("pad", i1, 15),  # to a cache line
+    ]
+)
+HOLDING = np.dtype(
+    [
+        ("position", i8),
+        ("basis", i8),  # money paid for it, signed as the position: what is open at average entry
+        ("margin", i8),  # posted, isolated
+        ("headroom", i8),  # money an isolated position may lose before it must be indexed anew
+        ("bids", i8),  # initial margins of resting orders
+        ("asks", i8),
+        ("reserved", i8),  # lots of plain spot, money of what is margined
+        ("initial", u4),  # parts per million; 0 = all, as no leverage was set
+        ("next_held", u2),  # 1 + the next instrument of its account
+        ("flags", i1),
+        ("pad1", i1),
+        # second cache line: what only trades touch
+        ("since", i8),
+        ("realised", i8),
+        ("fees", i8),
+        ("funding", i8),
+        ("next", u4),  # in the index
+        ("prev", u4),
+        ("key", i4),  # its tick there; 0 = not in it
+        ("pad2", i1, 20),
+    ]
+)
+MARGIN = np.dtype(
+    [
+        ("first_bracket", i8),
+        ("n_brackets", i8),
+        ("first_venue", i8),  # index instruments
+        ("n_venues", i8),
+        ("fee", i8),  # of a liquidation, parts per million
+        ("stage", i8),
+        ("staged_above", i8),  # money
+        ("pause", i8),  # ns
+        ("interval", i8),  # of funding, ns
+        ("next_funding", i8),
+        ("slice", i8),  # ns between two samples of the basis; 0 = none
+        ("slice_now", i8),
+        ("n_samples", i8),  # ever taken
+        ("redraw", i8),  # parts per million of the mark
+        ("clip", f8),
+        ("rate", f8),  # of funding
+        ("index", f8),  # ticks; 0 = none yet
+        ("basis", f8),  # ticks, own mid less index
+        ("mean_basis", f8),
+        ("premium_sum", f8),  # of the samples since the last payment, weighted by their numbers
+        ("premium_weight", f8),
+        ("impact", f8),  # notional at which the premium is read, in currency
+        ("premium_count", i8),
+        ("made", i1),  # how the mark is made: 0 by the operator, 1 own mid, 2 index
+        ("style", i1),
+        ("deficit", i1),
+        ("takes_over", i1),
+    ],
+    align=True,
+)
+BRACKET = np.dtype([("up_to", i8), ("rate", i8), ("cum", i8), ("initial", i8)])
+VENUE = np.dtype([("instrument", i8), ("weight", f8), ("ratio", f8)])
+SAMPLE = np.dtype([("basis", f8)])
+MOVE = np.dtype([("instrument", i4), ("mark", i4), ("mover", i4)])
+SCORE = np.dtype([("score", f8), ("since", i8), ("account", i8)])
 FEE = np.dtype([("maker", i8), ("taker", i8)])
 
 TABLES = {
     "orders": ORDER,
     "terms": TERM,
     "own": OWN,
-    "owners": OWNER,
     "ids": ID,
     "blocks": BLOCK,
     "upper": WORD,
@@ -172,8 +264,16 @@ TABLES = {
     "accounts": ACCOUNT,
     "holdings": HOLDING,
     "fees": FEE,
+    "margins": MARGIN,
+    "brackets": BRACKET,
+    "venues": VENUE,
+    "samples": SAMPLE,
+    "feeds": GROUP,
+    "moves": MOVE,
+    "scores": SCORE,
 }
-OUTPUTS = {"trades": TRADE, "events": EVENT}
+OUTPUTS = {"trades": TRADE, "events": EVENT, "liquidations": LIQUIDATION}
+STYLES, DEFICITS = ("full", "ladder", "staged"), ("rank", "water", "socialise")
 
 # Instrument, kind, side, time in force, flags, self-trade mode and reason of a message as one word
 _OFFSETS: Any = MESSAGE.fields
@@ -190,7 +290,7 @@ class Addresses(NamedTuple):
 
     orders: int
     own: int
-    owners: int
+    accounts: int
     ids: int
     blocks: int
     upper: int
@@ -213,7 +313,16 @@ _COMPONENT_NAMES = (
     "other_message",
     "new_order",
     "process",
+    "fill",
+    "hold_margin",
+    "margin_refusal",
+    "requote",
+    "next_due",
+    "liquidate",
+    "transfer",
 )
+MARGIN_COMPONENTS = ("fill", "hold_margin", "margin_refusal", "requote", "next_due", "liquidate", "transfer")
+"""Called only where an instrument has margin, and compiled only then."""
 
 ENGINE = np.dtype(
     [(name, i8) for name in (*TABLES, *OUTPUTS, *_COMPONENT_NAMES)]
@@ -235,7 +344,7 @@ ENGINE = np.dtype(
         ("n_instruments", i8),
         ("n_accounts", i8),
         ("n_ids", i8),
-        ("n_owners", i8),
+        ("n_owners", i8),  # accounts, or owners seen so far where there are none
         ("highest_id", i8),  # of the orders that were made
         ("tiers", i8),
         ("ledger", i8),
@@ -246,6 +355,30 @@ ENGINE = np.dtype(
         ("timer_room", i8),
         ("binding", i8),  # rule of the latest collar asked for
         ("decremented", i8),  # lots that self-trade prevention took off the latest entry
+        ("margined", i8),  # whether any instrument is
+        ("fund", i8),  # the insurance fund's account; -1 none
+        ("residue", i8),  # of funding
+        ("stamp", i8),  # of the latest position opened
+        ("rank_instrument", i8),  # the queue of those to be deleveraged: whose it is
+        ("rank_side", i8),
+        ("rank_mark", i8),
+        ("rank_size", i8),
+        ("n_liquidations", i8),
+        ("liquidation_room", i8),
+        ("score_room", i8),
+        ("n_moves", i8),
+        ("move_room", i8),
+        ("wanted", i8),  # records that a transfer needs at once
+        ("forced", i8),  # liquidations so far
+        ("current", i8),  # the one in progress
+        ("free_of_fee", i8),  # account that pays no fee, as it is being liquidated; -1 none
+        ("saving", i8),  # account that is liquidated in part; -1 none
+        ("transferring", i8),  # position to be transferred; 0 none
+        ("transfer_price", i8),
+        ("transfer_parent", i8),
+        ("transfer_cash", i8),  # of its account before
+        ("following", i8),  # 1 + the instrument whose entry is being followed up; 0 none
+        ("index_pages", i8),  # pages that the index of positions may still need
         ("filled", i8),  # answers of the latest entry
         ("status", i8),
         ("reject", i8),
@@ -257,7 +390,6 @@ _PLACE = {name: place for place, name in enumerate(ENGINE.names or ())}
 order_at = accessor(ORDER)
 term_at = accessor(TERM)
 own_at = accessor(OWN)
-owner_at = accessor(OWNER)
 id_at = accessor(ID)
 block_at = accessor(BLOCK)
 word_at = accessor(WORD)
@@ -276,14 +408,29 @@ event_at = accessor(EVENT)
 message_at = accessor(MESSAGE)
 head_at = accessor(HEAD)
 outcome_at = accessor(OUTCOME)
+margin_at = accessor(MARGIN)
+bracket_at = accessor(BRACKET)
+venue_at = accessor(VENUE)
+sample_at = accessor(SAMPLE)
+feed_at = accessor(GROUP)
+move_at = accessor(MOVE)
+score_at = accessor(SCORE)
+liquidation_at = accessor(LIQUIDATION)
 
 
 def component(function: Callable[..., Any]) -> Any:
     """Make `function` a component of the exchange: see `Component`. Its name must be in the list above."""
-    records = {"e": ENGINE, "book": BOOK, "queue": QUEUE, "message": MESSAGE, "outcome": OUTCOME}
+    records = {"e": ENGINE, "book": BOOK, "queue": QUEUE, "message": MESSAGE, "outcome": OUTCOME, "order": ORDER}
     made = COMPONENTS[function.__name__] = Component(function, records)
     offsets: Any = ENGINE.fields
     return made.caller(offsets[function.__name__][1])
+
+
+def aligned(size: int, dtype: np.dtype[np.void]) -> Records:
+    """Zeroed records that start on a cache line. What is never written takes no memory."""
+    raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
 class Memory:
@@ -294,17 +441,26 @@ class Memory:
         self._words = self.engine.view(np.int64)
         self.tables: dict[str, Records] = {}
         self._messages = 0
+        margined = ledger and any(instrument.margin for instrument in instruments)
         engine = self.engine[0]
         engine["n_instruments"] = len(instruments)
-        engine["n_accounts"] = accounts
+        engine["n_accounts"] = accounts + margined
         engine["ledger"] = ledger
+        engine["margined"] = margined
+        engine["fund"] = accounts if margined else -1
+        engine["free_of_fee"] = engine["saving"] = engine["rank_instrument"] = -1
         engine["fresh"] = engine["next_page"] = 1
         engine["next_timer"] = NEVER
         for name, part in COMPONENTS.items():
-            engine[name] = part.address
+            if margined or name not in MARGIN_COMPONENTS:
+                engine[name] = part.address
         engine["time"] = np.iinfo(np.int64).min
-        self._lay_out_books(instruments)
+        self._lay_out_books(instruments, ledger)
         self._lay_out_rules(instruments)
+        self._lay_out_margins(instruments, ledger)
+        engine["index_pages"] = sum(
+            2 * (instrument.n_ticks // 64 + 1) for instrument in instruments if ledger and instrument.margin
+        )
         tiers = max(len(instrument.fees) for instrument in instruments)
         engine["tiers"] = tiers
         fees = self._put("fees", np.zeros(len(instruments) * tiers, FEE))
@@ -312,10 +468,9 @@ class Memory:
             for tier in range(tiers):
                 fee = instrument.fees[min(tier, len(instrument.fees) - 1)]
                 fees[i * tiers + tier] = (round(fee.maker * PPM), round(fee.taker * PPM))
-        self._put("accounts", np.zeros(max(accounts, 1), ACCOUNT))
-        self._put("holdings", np.zeros(max(accounts, 1) * len(instruments), HOLDING))
-        self._put("owners", np.zeros(max(accounts, 16), OWNER))
-        engine["n_owners"] = accounts or 16
+        self._put("accounts", aligned(max(accounts + margined, 16), ACCOUNT))
+        engine["n_owners"] = accounts + margined or 16
+        self._put("holdings", aligned(1 + engine["n_accounts"] * len(instruments), HOLDING))
         for name, size in (
             ("orders", 1024),
             ("terms", 1024),
@@ -323,6 +478,8 @@ class Memory:
             ("ids", 4096),
             ("levels", 64 * 64),
             ("timers", 64),
+            ("moves", 64),
+            ("scores", 0),
         ):
             self._put(name, np.zeros(size, TABLES[name]))
         for name, dtype in OUTPUTS.items():
@@ -341,7 +498,7 @@ class Memory:
         self[name] = array.ctypes.data
         return array
 
-    def _lay_out_books(self, instruments: Sequence[Instrument]) -> None:
+    def _lay_out_books(self, instruments: Sequence[Instrument], ledger: bool) -> None:
         books = self._put("books", np.zeros(len(instruments), BOOK))
         queues = self._put("queues", np.zeros(len(instruments) * QUEUES, QUEUE))
         blocks = words = 0
@@ -354,12 +511,17 @@ class Memory:
             book["reference"] = instrument.ticks(instrument.reference_price) if instrument.reference_price else 0
             book["first_rule"] = book["hit"] = -1
             book["spot"] = instrument.kind == "spot"
+            book["inverse"] = instrument.kind == "inverse"
+            if ledger:
+                book["money"] = ON_MARGIN if instrument.margin else IN_FULL if instrument.kind == "spot" else NOTHING
+            if book["money"] == ON_MARGIN:
+                book["mark"] = book["reference"]
             book["pro_rata"] = instrument.matching == "pro_rata"
             book["phase"] = Phase[instrument.opening.upper()]
             # one tick more than there are prices: in a call market orders stand at 0 and n_ticks, before every limit
             size = [-(-(instrument.n_ticks + 1) // 64**level) for level in range(1, 5)]
             for q in range(QUEUES):
-                high = q in (0, 3, 5)
+                high = q in (0, 3, 5, LONGS)
                 none = 0 if high else instrument.n_ticks
                 up1, up2, up3 = words, words + size[1], words + size[1] + size[2]
                 queues[i * QUEUES + q] = (blocks, up1, up2, up3, none, none, instrument.n_ticks, size[3], high)
@@ -400,11 +562,76 @@ class Memory:
         table = self._put("groups", np.zeros(len(groups), GROUP))
         table["instrument"] = groups
 
+    def _lay_out_margins(self, instruments: Sequence[Instrument], ledger: bool) -> None:
+        names = [instrument.name for instrument in instruments]
+        rows = self._put("margins", np.zeros(len(instruments), MARGIN))
+        venues: list[tuple[int, float, float]] = []
+        feeds: list[list[int]] = [[] for _ in instruments]
+        self._put("samples", np.zeros(len(instruments) * SAMPLES, SAMPLE))
+        self._put("brackets", np.zeros(0, BRACKET))
+        for i, instrument in enumerate(instruments):
+            if instrument.margin is None or not ledger:
+                continue
+            self._describe(rows[i], instrument.margin)
+            self.set_brackets(i, instrument.margin.rows)
+            self.tables["books"][i]["watch"] = instrument.margin.mark != "operator"
+            mark = instrument.margin.mark if isinstance(instrument.margin.mark, Mark) else Mark()
+            unknown = [name for name in mark.index if name not in names or name == instrument.name]
+            if unknown:
+                raise ValueError(
+                    f"{names[i]}: margin.mark.index names {unknown}, which are not other instruments here; known: {names}"
+                )
+            rows[i]["first_venue"], rows[i]["n_venues"] = len(venues), len(mark.index)
+            for number in sorted(names.index(name) for name in mark.index):
+                venues.append((number, mark.index[names[number]], instruments[number].tick / instrument.tick))
+                feeds[number].append(i)
+        self._put("venues", np.array(venues, VENUE))
+        table = self._put("feeds", np.zeros(sum(map(len, feeds)), GROUP))
+        table["instrument"] = [i for fed in feeds for i in fed]
+        start = 0
+        for i, fed in enumerate(feeds):
+            book: Any = self.tables["books"][i]
+            book["first_feed"], book["n_feeds"] = start, len(fed)
+            book["watch"] |= len(fed) > 0
+            start += len(fed)
+
+    @staticmethod
+    def _describe(row: Any, margin: Margin) -> None:
+        """Write the terms of a margin into its record, in integers where the pass counts in them."""
+        rules, mark = margin.liquidation, margin.mark
+        row["fee"], row["stage"] = round(rules.fee * PPM), round(rules.stage * PPM)
+        row["staged_above"], row["pause"] = round(rules.staged_above * MONEY_UNITS), round(rules.pause * NS)
+        row["redraw"], row["takes_over"] = round(rules.redraw * PPM), rules.takes_over
+        row["style"], row["deficit"] = STYLES.index(rules.style), DEFICITS.index(rules.deficit)
+        row["clip"] = mark.clip if isinstance(mark, Mark) else 0.0
+        row["slice_now"] = -1
+        if isinstance(mark, Mark):
+            row["made"] = 2 if mark.index else 1
+            row["slice"] = max(1, round(mark.window * NS) // SAMPLES)
+        if margin.funding:
+            row["interval"] = row["next_funding"] = round(margin.funding.interval * NS)
+            row["impact"] = margin.funding.impact * margin.leverage
+
+    def set_brackets(self, i: int, brackets: Sequence[Bracket]) -> None:
+        """Give an instrument other brackets; those it had stay in the table, unused."""
+        old, row = self.tables["brackets"], self.tables["margins"][i]
+        rows = np.zeros(len(brackets), BRACKET)
+        cum = 0
+        for k, bracket in enumerate(brackets):
+            rate = round(bracket.maintenance * PPM)
+            if k > 0:
+                up_to = int(rows[k - 1]["up_to"])
+                cum += up_to * (rate - int(rows[k - 1]["rate"])) // PPM
+            end = np.iinfo(np.int64).max if bracket.up_to is None else round(bracket.up_to * MONEY_UNITS)
+            rows[k] = (end, rate, cum, initial_rate(bracket.leverage))
+        row["first_bracket"], row["n_brackets"] = len(old), len(rows)
+        self._put("brackets", np.concatenate([old, rows]))
+
     def grow(self, name: str, size: int, used: int) -> None:
         """Make table `name` hold at least `size` records, keeping the first `used`; doubles, so that growth is cheap in the long run."""
         old = self.tables[name]
         if len(old) < size:
-            new = np.zeros(max(size, 2 * len(old)), old.dtype)
+            new = aligned(max(size, 2 * len(old)), old.dtype)
             new[:used] = old[:used]
             self._put(name, new)
 
@@ -424,8 +651,8 @@ class Memory:
             self["n_ids"] = len(self.tables["ids"])
         known, owner = self["n_owners"], int(message["owner"])
         if owner >= known and self["n_accounts"] == 0:
-            self.grow("owners", owner + 1, known)
-            self["n_owners"] = len(self.tables["owners"])
+            self.grow("accounts", owner + 1, known)
+            self["n_owners"] = len(self.tables["accounts"])
 
     def make_room(self) -> None:
         """Make room for what the next messages may write, so that the pass need not stop soon."""
@@ -434,10 +661,17 @@ class Memory:
         self._room("trades", "trade_room", 4 * potential)
         self._room("events", "event_room", 5 * potential + 8 * n)
         pages, timers = self["next_page"], self["n_timers"] + 1
-        self.grow("levels", 64 * (pages + 2 * self["moving"] + 64), 64 * pages)
+        self.grow("levels", 64 * (pages + 2 * self["moving"] + 64 + self["index_pages"]), 64 * pages)
         self["page_room"] = len(self.tables["levels"]) // 64
         self.grow("timers", timers + soon + 2 * n + 16, timers)
         self["timer_room"] = len(self.tables["timers"])
+        if self["margined"]:
+            self._room("liquidations", "liquidation_room", 2 * potential + self["wanted"] + 1024)
+            self.grow("moves", self["n_moves"] + 256 + n * n, self["n_moves"])
+            self["move_room"] = len(self.tables["moves"])
+            if self["wanted"]:
+                self.grow("scores", self["n_accounts"], self["rank_size"])
+                self["score_room"] = len(self.tables["scores"])
 
     def _room(self, name: str, limit: str, size: int) -> None:
         if len(self.tables[name]) < size:

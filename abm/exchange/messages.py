@@ -130,6 +130,8 @@ class Reject(IntEnum):
     OFF_LOT = 26
     TOO_LARGE = 27
     RATE_LIMIT = 28
+    POSITION_LIMIT = 29
+    FROZEN = 30
 
 
 class What(IntEnum):
@@ -145,6 +147,16 @@ class What(IntEnum):
     ACTIVATION_CANCELLED = 7
     PHASE_CHANGED = 8
     UNCROSSED = 9
+    LIQUIDATION_CANCELLED = 10
+
+
+class Forced(IntEnum):
+    """What the clearing house did to an account, by its own orders or outside the book."""
+
+    LIQUIDATED = 0
+    TAKEN_OVER = 1
+    DELEVERAGED = 2
+    DEFAULTED = 3
 
 
 class Reason(IntEnum):
@@ -234,6 +246,27 @@ EVENT = np.dtype(
         ("instrument", np.int16),
         ("what", np.uint8),
         ("detail", np.uint8),  # the Reject of an ACTIVATION_CANCELLED, the Phase of a PHASE_CHANGED
+    ],
+    align=True,
+)
+
+
+LIQUIDATION = np.dtype(
+    [
+        ("time", np.int64),
+        ("message", np.int64),  # sequence number of the message that moved the mark to the account's liquidation price
+        ("quantity", np.int64),  # lots that changed hands
+        ("amount", np.int64),  # money units: to the insurance fund; of a DEFAULTED, that it paid
+        ("number", np.int32),  # of the liquidation, from 1; its orders have the id -number
+        ("parent", np.int32),  # the liquidation whose order moved the mark there; 0 = the message itself
+        ("account", np.int32),
+        ("counterparty", np.int32),  # who got the position: the fund, a deleveraged account; -1 the book
+        ("price", np.int32),  # ticks: of the last fill (0 none), or of the transfer
+        ("limit", np.int32),  # ticks: the bankruptcy price
+        ("mark", np.int32),
+        ("instrument", np.int16),
+        ("what", np.uint8),  # Forced
+        ("side", np.uint8),  # of the order, or of the account in the transfer: SELL closes a long position
     ],
     align=True,
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from abm.clearing.reservation import funded, hold, remaining
 from abm.exchange.compilation import compiled, inlined
 from abm.exchange.levels import append, detach, level_of
 from abm.exchange.memory import (
@@ -18,18 +19,17 @@ from abm.exchange.memory import (
     SELL,
     TERMS,
     WAITING,
+    account_at,
     book_at,
     event_at,
     id_at,
     order_at,
     own_at,
-    owner_at,
     queue_at,
     term_at,
     timer_at,
 )
 from abm.exchange.messages import Flag, Kind, TimeInForce
-from abm.exchange.settlement import funded, hold, remaining
 
 GTD, DAY = int(TimeInForce.GTD), int(TimeInForce.DAY)
 TRAILING = int(Kind.TRAILING_STOP)
@@ -124,7 +124,7 @@ def new_slot(a: Any, e: Any, order_id: int, owner: int) -> int:
     id_at(a.ids, order_id).slot = slot
     e.potential += 1
     if owner >= 0:
-        mine, row = own_at(a.own, slot), owner_at(a.owners, owner)
+        mine, row = own_at(a.own, slot), account_at(a.accounts, owner)
         mine.prev, mine.next = row.last, 0
         if row.last != 0:
             own_at(a.own, row.last).next = slot
@@ -139,7 +139,7 @@ def end_slot(a: Any, e: Any, slot: int, order: Any) -> None:
     """Give the slot of an order that is over back. It must be out of its level and lists."""
     id_at(a.ids, order.order).slot = DONE
     if order.owner >= 0:
-        mine, row = own_at(a.own, slot), owner_at(a.owners, order.owner)
+        mine, row = own_at(a.own, slot), account_at(a.accounts, order.owner)
         if mine.prev != 0:
             own_at(a.own, mine.prev).next = mine.next
         else:
@@ -254,7 +254,7 @@ def forget_terms(e: Any, book: Any, slot: int, order: Any) -> None:
 def finish(e: Any, slot: int) -> None:
     """End an order wherever it is: in its level, waiting, or out."""
     order = order_at(e.orders, slot)
-    if order.flags == (order.flags & SELL) and e.ledger == 0:
+    if order.flags == (order.flags & SELL) and book_at(e.books, order.instrument).money == 0:
         detach(e, queue_of(e, slot, order), slot, order)
         end_slot(e, e, slot, order)
         return

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from abm.clearing.reservation import unpayable
 from abm.exchange.compilation import compiled
 from abm.exchange.levels import level_of, next_level
 from abm.exchange.memory import HIDDEN, PEG, QUEUES, SELL, order_at, queue_at, term_at
 from abm.exchange.orders import lift, place
-from abm.exchange.settlement import funded, has_funds
 
 
 @compiled
@@ -48,7 +48,7 @@ def put_peg(e: Any, book: Any, i: int, slot: int, side: int, reference: int) -> 
     price = peg_price(e, book, slot, side, reference)
     if price == 0:
         return
-    if funded(e, book) and not has_funds(e, book, i, np.int64(order.owner), side, price, np.int64(order.quantity), 0):
+    if unpayable(e, book, i, np.int64(order.owner), side, price, np.int64(order.quantity)) != 0:
         return
     order.price = price
     place(e, book, slot)

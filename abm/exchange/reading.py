@@ -14,11 +14,11 @@ from abm.exchange.memory import (
     QUEUES,
     SELL,
     WAITING,
+    account_at,
     book_at,
     id_at,
     order_at,
     own_at,
-    owner_at,
     queue_at,
     term_at,
 )
@@ -213,7 +213,7 @@ def read_owner(engine: Any, owner: int, rows: Any) -> int:
     e = engine[0]
     if owner < 0 or owner >= e.n_owners:
         return 0
-    slot = np.int64(owner_at(e.owners, owner).first)
+    slot = np.int64(account_at(e.accounts, owner).first)
     n = 0
     while slot != 0:
         if n < len(rows):

@@ -48,7 +48,7 @@ def compare(history: History, size: int) -> None:
     for start in range(0, len(history.tape), size):
         part = history.tape[start : start + size]
         report = ours.match(part)
-        for mine, wanted, what in zip(report, theirs.match(part), ("trades", "outcomes", "events"), strict=True):
+        for mine, wanted, what in zip(report, theirs.match(part), report._fields, strict=True):
             assert_same_rows(mine, wanted, f"{what} of messages {start} to {start + len(part)}")
         last = start + size >= len(history.tape)
         if last or (start // size) % 12 == 0:

@@ -56,11 +56,12 @@ class Answer(NamedTuple):
     trades: Records
     outcomes: Records
     events: Records
+    liquidations: Records
 
 
 def send(exchange: Any, tape: Records) -> Answer:
     report = exchange.match(tape)
-    return Answer(*report) if isinstance(report, tuple) else Answer(report.trades, report.outcomes, report.events)
+    return Answer(*report)
 
 
 def clock(time: int) -> Records:

@@ -1,10 +1,13 @@
 """The exchange in plain Python: docs/concepts/matching.md read aloud, one rule after the other.
 
+What accounts hold, and margin, is in `tests.reference.clearing`, of which this is the matching.
+
 It is slow on purpose. Books are lists that are scanned, numbers are Python integers and fractions, nothing is kept that
 can be counted again. The compiled pass must agree with it record for record.
 """
 
 import copy
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +30,7 @@ from abm.exchange.messages import (
     Flag,
     Kind,
     Phase,
+    Reason,
     Records,
     Reject,
     SelfTrade,
@@ -35,6 +39,7 @@ from abm.exchange.messages import (
     TimeInForce,
     What,
 )
+from tests.reference.clearing import Clearing
 
 QUEUE = np.dtype([("order", "i4"), ("owner", "i4"), ("quantity", "i8"), ("reserve", "i8"), ("hidden", "?")])
 
@@ -115,6 +120,7 @@ class Book:
     activation: list[Order] = field(default_factory=list)
     prints: list[tuple[int, int]] = field(default_factory=list)  # (time, price) of every trade
     fresh: list[int] = field(default_factory=list)  # prices traded that market-wide rules have not looked at
+    seen: tuple[int, ...] = (0, 0, 0, 0)  # best bid, best ask, last, phase_set when marks were last made after it
 
     @property
     def highest(self) -> int:
@@ -163,26 +169,21 @@ def ppm(rate: float) -> int:
     return round(rate * PPM)
 
 
-class ReferenceExchange:
+class ReferenceExchange(Clearing):
     """The whole exchange.
 
     Args:
         instruments: what is traded.
         accounts: owners are 0..accounts-1 and positions are kept; 0 = nobody is known.
-        ledger: cash is kept too, and buying power checked for instruments of kind spot.
+        ledger: cash is kept too, and buying power checked for instruments of kind spot and those with margin; with the latter
+            there is one more account, the insurance fund.
     """
 
     def __init__(self, instruments: Sequence[Instrument], *, accounts: int = 0, ledger: bool = False) -> None:
         self.instruments = tuple(instruments)
-        self.accounts = accounts
-        self.ledger = ledger
         self.time = 0
         self.books = [self._open(index, instrument) for index, instrument in enumerate(instruments)]
         self.orders: dict[int, Order] = {}  # every id ever used, in order of arrival
-        self.cash = [0] * accounts
-        self.position = [[0] * len(self.instruments) for _ in range(accounts)]
-        self.tier = [0] * accounts
-        self.fees = 0
         self._entered_again = False  # a REPLACE that made its order a new one is answered as an order is
         self.noted: Counter[tuple[Any, ...]] = Counter()  # which rules were at work, for tests of coverage
         self._stamps = 0
@@ -190,6 +191,8 @@ class ReferenceExchange:
         self._timers: list[tuple[int, int, Book, Callable[[], bool]]] = []
         self._trades: list[tuple[int, ...]] = []
         self._events: list[tuple[int, ...]] = []
+        self._stirred = 0
+        self._open_accounts(accounts, ledger)
 
     @staticmethod
     def _open(index: int, instrument: Instrument) -> Book:
@@ -205,15 +208,23 @@ class ReferenceExchange:
 
     # ---------------------------------------------------------------------------------------------------- reading
 
-    def match(self, tape: Records) -> tuple[Records, Records, Records]:
-        """Process a tape of MESSAGE records; return its trades, outcomes and events."""
+    def match(self, tape: Records) -> tuple[Records, Records, Records, Records]:
+        """Process a tape of MESSAGE records; return its trades, outcomes, events and liquidations."""
         self._trades, self._events, outcomes = [], [], []
         assert tape.dtype.names is not None
         for row in tape:
             message = SimpleNamespace(**{name: int(row[name]) for name in tape.dtype.names})
             self._sequence += 1
+            if not outcomes:  # what was set since the last pass may have made accounts due
+                self._begin()
+                self._follow()
             outcomes.append(self._process(message))
-        return np.array(self._trades, TRADE), np.array(outcomes, OUTCOME), np.array(self._events, EVENT)
+        return (
+            np.array(self._trades, TRADE),
+            np.array(outcomes, OUTCOME),
+            np.array(self._events, EVENT),
+            self._drain_liquidations(),
+        )
 
     def queue(self, instrument: int, side: int, price: int) -> Records:
         """Orders resting at a price in priority order (market orders in a call first): order, owner, shown, reserve, hidden."""
@@ -258,8 +269,9 @@ class ReferenceExchange:
     def _process(self, message: SimpleNamespace) -> tuple[int, int, int]:
         while self._fire_next_timer(message.time):
             pass
+        self._begin()
         self.time = message.time
-        books, reject = self._concerned(message)
+        reject = self._check_kind_and_instrument(message)
         known = self.orders.get(message.order) if message.kind in BY_ORDER else None
         before = known.traded if known else 0
         self._entered_again = False
@@ -276,9 +288,13 @@ class ReferenceExchange:
         else:
             outcome = (0, Status.DONE, Reject.NONE)
         self.noted["reject", reject] += 1
-        for book in books:
-            self._follow(book)
+        self._follow()
         return outcome
+
+    def _begin(self) -> None:
+        """Before a message or a timer."""
+        self._moves.clear()
+        self._in_progress = 0
 
     def _status(self, order: Order) -> tuple[Status, Reject]:
         if order.state is State.DONE:
@@ -288,20 +304,15 @@ class ReferenceExchange:
             return Status.RESTING, Reject.NONE
         return Status.PENDING, Reject.NONE
 
-    def _concerned(self, message: SimpleNamespace) -> tuple[list[Book], Reject]:
-        """Check 1. Return the instruments that the message concerns."""
+    def _check_kind_and_instrument(self, message: SimpleNamespace) -> Reject:
+        """Check 1."""
         if message.kind > max(Kind):
-            return [], Reject.UNKNOWN_KIND
-        if message.kind == Kind.CLOCK:
-            return [], Reject.NONE
-        if message.kind in BY_ORDER:
-            order = self.orders.get(message.order)
-            return ([self.books[order.instrument]] if order else []), Reject.NONE
+            return Reject.UNKNOWN_KIND
+        if message.kind == Kind.CLOCK or message.kind in BY_ORDER:
+            return Reject.NONE
         if message.kind == Kind.MASS_CANCEL and message.instrument == -1:
-            return self.books, Reject.NONE
-        if not 0 <= message.instrument < len(self.books):
-            return [], Reject.UNKNOWN_INSTRUMENT
-        return [self.books[message.instrument]], Reject.NONE
+            return Reject.NONE
+        return Reject.NONE if 0 <= message.instrument < len(self.books) else Reject.UNKNOWN_INSTRUMENT
 
     def _handle(self, message: SimpleNamespace) -> Reject:
         """Check 3, then what the message asks for."""
@@ -314,6 +325,8 @@ class ReferenceExchange:
         if message.kind == Kind.MASS_CANCEL:
             return self._mass_cancel(message)
         if message.kind == Kind.CLOCK:
+            for book in self.books:
+                self._make_mark(book)
             return Reject.NONE
         return self._operate(message, self.books[message.instrument])
 
@@ -431,8 +444,9 @@ class ReferenceExchange:
                 bound = self._bound(book, state, order.side)
                 if isinstance(state.rule, PriceBand) and bound is not None and beyond(order.side, price, bound):
                     return Reject.PRICE_BAND, quantity, price
-        if not self._affords(book, order, quantity, price):
-            return Reject.INSUFFICIENT_FUNDS, quantity, price
+        funds = self._check_funds(book, order, quantity, price)
+        if funds is not Reject.NONE:
+            return funds, quantity, price
         if order.tif == TimeInForce.FOK and self._fillable(book, order, quantity) < quantity:
             return Reject.NOT_FILLABLE, quantity, price
         best = book.best(1 - order.side)
@@ -452,10 +466,21 @@ class ReferenceExchange:
         position = self.position[order.owner][order.instrument]
         return max(0, -position if order.side == Side.BUY else position)
 
-    def _affords(self, book: Book, order: Order, quantity: int, price: int) -> bool:
+    def _check_funds(self, book: Book, order: Order, quantity: int, price: int) -> Reject:
         """Check 9, with the order's own reservation free."""
-        if not self._has_money(book):
-            return True
+        if order.owner == self.fund or not self._has_money(book):
+            return Reject.NONE
+        if self._is_paid_in_full(book):
+            return Reject.NONE if self._affords(book, order, quantity, price) else Reject.INSUFFICIENT_FUNDS
+        if order.flags & Flag.REDUCE_ONLY:
+            return Reject.NONE
+        if order.kind == Kind.MARKET:
+            best = book.best(1 - order.side) if book.phase is Phase.CONTINUOUS else 0
+            price = best or book.mark
+        return self._margin_check(book, order, quantity, price)
+
+    def _affords(self, book: Book, order: Order, quantity: int, price: int) -> bool:
+        """Check 9 for spot that is paid in full."""
         if order.side == Side.SELL:
             return self._free_coins(order.owner, book, order) >= quantity
         if order.kind == Kind.MARKET and book.phase is Phase.CONTINUOUS:
@@ -802,9 +827,10 @@ class ReferenceExchange:
             order.state = State.SITTING_OUT
             return Reject.NONE
         price = self._peg_price(book, order)
-        if price and not self._affords(book, order, order.quantity, price):
-            self._end(order, Status.REJECTED, Reject.INSUFFICIENT_FUNDS)
-            return Reject.INSUFFICIENT_FUNDS
+        reject = self._check_funds(book, order, order.quantity, price) if price else Reject.NONE
+        if reject is not Reject.NONE:
+            self._end(order, Status.REJECTED, reject)
+            return reject
         self._place_peg(book, order)
         return Reject.NONE
 
@@ -824,7 +850,7 @@ class ReferenceExchange:
     def _place_peg(self, book: Book, order: Order) -> None:
         order.pegged_to = book.best_displayed(order.side, pegs=False)
         order.price = self._peg_price(book, order)
-        if order.price and self._affords(book, order, order.quantity, order.price):
+        if order.price and self._check_funds(book, order, order.quantity, order.price) is Reject.NONE:
             self._rest(book, order)
         else:
             self.noted["peg_unaffordable" if order.price else "peg_waits"] += 1
@@ -842,6 +868,7 @@ class ReferenceExchange:
         best = book.best_displayed(side, pegs=False)
         if any(peg.pegged_to != best for peg in pegs):
             self.noted["pegs_moved"] += 1
+            self._stir()
             for peg in pegs:
                 self._take_out(peg)
                 peg.state = State.WAITING
@@ -850,16 +877,30 @@ class ReferenceExchange:
 
     # ------------------------------------------------------------------------------------- what follows; the timers
 
-    def _follow(self, book: Book) -> None:
-        """What follows an entry."""
+    def _follow(self) -> None:
+        """What follows an entry: every instrument in turn, until nothing is set off any more."""
+        while True:
+            before = self._stirred
+            for book in self.books:
+                self._follow_up(book)
+            if self._stirred == before:
+                return
+
+    def _follow_up(self, book: Book) -> None:
         while True:
             self._market_wide(book)
             self._follow_with_pegs(book, Side.BUY)
             self._follow_with_pegs(book, Side.SELL)
+            self._make_marks_after(book)
             self._queue_stops(book)
+            if self._liquidate_one(book):
+                continue
             if not book.activation or book.phase not in (Phase.CONTINUOUS, Phase.CALL):
                 return
             self._activate(book, book.activation.pop(0))
+
+    def _stir(self) -> None:
+        self._stirred += 1
 
     def _stamp(self) -> int:
         self._stamps += 1
@@ -880,9 +921,10 @@ class ReferenceExchange:
         timer = min(due, key=lambda timer: timer[:2])
         if timer in self._timers:
             self._timers.remove(timer)
-        self.time, _, book, action = timer
+        self._begin()
+        self.time, _, _, action = timer
         if action():
-            self._follow(book)
+            self._follow()
         return True
 
     def _expiry_of(self, order: Order) -> Callable[[], bool]:
@@ -914,7 +956,7 @@ class ReferenceExchange:
         if not 1 <= message.price <= book.highest:
             return Reject.BAD_PRICE
         if message.kind == Kind.MARK:
-            book.mark = message.price
+            self._move_mark(book, message.price)
         else:
             self._set_reference(book, message.price)
         return Reject.NONE
@@ -1067,9 +1109,6 @@ class ReferenceExchange:
 
     # --------------------------------------------------------------------------------------------------- settlement
 
-    def _has_money(self, book: Book) -> bool:
-        return self.ledger and book.instrument.kind == "spot"
-
     def _rate(self, book: Book, owner: int, role: str) -> int:
         """Return the fee rate of an account in millionths of the notional."""
         fees = book.instrument.fees
@@ -1082,26 +1121,31 @@ class ReferenceExchange:
 
     def _payable(self, book: Book, order: Order, price: int) -> int:
         """Return how many lots of a market buy its owner can pay at this price; other orders are covered already."""
-        if not self._has_money(book) or order.kind != Kind.MARKET or order.side == Side.SELL:
+        if not self._is_paid_in_full(book) or order.kind != Kind.MARKET or order.side == Side.SELL:
+            return order.quantity
+        if order.owner == self.fund:
             return order.quantity
         free, lots = self._free_cash(order.owner, order), order.quantity
         lots = min(lots, max(0, free) // (price * book.instrument.unit))
-        while lots > 0 and self._cost(book, order.owner, lots, price) > free:
-            lots -= 1
-        return lots
+        return bisect_right(range(1, lots + 1), free, key=lambda n: self._cost(book, order.owner, n, price))
 
     def _cash_reserved(self, owner: int, without: Order | None = None) -> int:
         total = 0
         for book in self.books:
-            if self._has_money(book):
+            if self._is_margined(book):
+                total += self._margin_reserved(owner, book)
+            elif self._is_paid_in_full(book):
                 for order in book.resting(Side.BUY):
                     if order.owner == owner and (without is None or order.number != without.number):
                         notional = order.quantity * order.price * book.instrument.unit
                         total += notional + notional * max(0, self._rate(book, owner, "maker")) // PPM
         return total
 
+    def _margin_orders(self, owner: int, book: Book, side: int) -> list[Order]:
+        return [order for order in book.resting(side) if order.owner == owner and not order.flags & Flag.REDUCE_ONLY]
+
     def _coins_reserved(self, owner: int, book: Book, without: Order | None = None) -> int:
-        if not self._has_money(book):
+        if not self._is_paid_in_full(book):
             return 0
         return sum(
             order.quantity
@@ -1110,21 +1154,52 @@ class ReferenceExchange:
         )
 
     def _free_cash(self, owner: int, without: Order) -> int:
-        return int(self.cash[owner]) - self._cash_reserved(owner, without)
+        """Cash that a buyer of spot may use: what its own order sets free, and the means there are beside it."""
+        released = self._cash_reserved(owner) - self._cash_reserved(owner, without)
+        return released + max(0, self._plain_means(owner))
 
     def _free_coins(self, owner: int, book: Book, without: Order) -> int:
         return int(self.position[owner][book.index]) - self._coins_reserved(owner, book, without)
 
-    def _settle(self, book: Book, buyer: int, seller: int, price: int, lots: int, roles: tuple[str, str]) -> None:
-        notional = price * lots * book.instrument.unit
-        for owner, sign, role in ((buyer, 1, roles[0]), (seller, -1, roles[1])):
-            if not 0 <= owner < self.accounts:
+    def _settle(self, book: Book, price: int, lots: int, parties: tuple[tuple[Order, int, str], ...]) -> None:
+        """Let both orders have their fill."""
+        for order, sign, role in parties:
+            if not 0 <= order.owner < self.accounts:
                 continue
-            self.position[owner][book.index] += sign * lots
             if self._has_money(book):
-                fee = notional * self._rate(book, owner, role) // PPM
-                self.cash[owner] -= sign * notional + fee
-                self.fees += fee
+                rate = 0 if order.number < 0 else self._rate(book, order.owner, role)
+                self._fill(book, order.owner, sign, lots, price, rate)
+            else:
+                self.position[order.owner][book.index] += sign * lots
+
+    def _enter_forced(
+        self, book: Book, owner: int, side: Side, lots: int, limit: int, number: int
+    ) -> tuple[list[tuple[int, int]], bool]:
+        order = Order(
+            number=-number,
+            arrival=self._stamp(),
+            owner=owner,
+            instrument=book.index,
+            kind=Kind.LIMIT,
+            side=side,
+            quantity=lots,
+            limit=limit,
+            price=limit,
+            trigger=0,
+            display=0,
+            tif=TimeInForce.IOC,
+            expiry=0,
+            flags=0,
+            self_trade=SelfTrade.ALLOW,
+            reason=Reason.LIQUIDATION,
+        )
+        first = len(self._trades)
+        self._work(book, order)
+        price, quantity = names_of(TRADE).index("price"), names_of(TRADE).index("quantity")
+        fills = [(trade[price], trade[quantity]) for trade in self._trades[first:]]
+        if order.ended[1] is Reject.PRICE_BAND:
+            self.noted["liquidation_banded"] += 1
+        return fills, order.ended[1] is Reject.HALTED
 
     # ------------------------------------------------------------------------------------------------------ records
 
@@ -1132,7 +1207,7 @@ class ReferenceExchange:
         buyer, seller = (taker, maker) if taker.side == Side.BUY else (maker, taker)
         role_of_taker = "maker" if aggressor == Side.AUCTION else "taker"
         roles = (role_of_taker, "maker") if taker is buyer else ("maker", role_of_taker)
-        self._settle(book, buyer.owner, seller.owner, price, lots, roles)
+        self._settle(book, price, lots, ((buyer, 1, roles[0]), (seller, -1, roles[1])))
         book.last = price
         if aggressor != Side.AUCTION:
             book.prints.append((self.time, price))
@@ -1158,8 +1233,14 @@ class ReferenceExchange:
         self, what: What, book: Book, *, order: Order | None = None, quantity: int = 0, price: int = 0, detail: int = 0
     ) -> None:
         self.noted["what", what] += 1
+        self._stir()
         number, owner = (order.number, order.owner) if order else (0, ANONYMOUS)
         self._events.append((self.time, self._sequence, quantity, number, owner, price, book.index, what, detail))
+
+
+def names_of(layout: np.dtype[np.void]) -> tuple[str, ...]:
+    assert layout.names is not None
+    return layout.names
 
 
 def beyond(side: int, price: int, limit: int) -> bool:

@@ -1,16 +1,19 @@
 """Random histories of an exchange: instruments, endowed accounts, and tapes on which every kind of message is mixed.
 
 One description of what may be sent serves two sources of choice: a seeded generator (`random_tape`, `random_history`)
-and hypothesis (`histories`, which shrinks to few and simple messages).
+and hypothesis (`histories`, which shrinks to few and simple messages). Histories with margin (`random_margined_history`,
+`margined_histories`) have besides a list of calls of the clearing house, made between slices of the tape.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 from hypothesis import strategies as st
 
+from abm.clearing.rules import Bracket, Funding, Liquidation, Margin, Mark
 from abm.exchange.instrument import Breaker, FeeTier, Instrument, MarketWideBreaker, PriceBand, VolatilityAuction
 from abm.exchange.messages import (
     ANONYMOUS,
@@ -396,11 +399,13 @@ def random_tape(
     *,
     accounts: int,
     mix: Mapping[str, int] | None = None,
+    lean: bool = False,
 ) -> Records:
     """Return a tape of n messages in which everything occurs; `mix` overrides weights of MIX by name.
 
     A market that the operator halts or closes is opened again some messages later, and now and then one is that a rule
-    may have closed, so that tapes stay busy.
+    may have closed, so that tapes stay busy. Where accounts `lean`, even ones mostly buy and odd ones sell, so that
+    positions grow.
     """
     choose = Dice(rng)
     weights = MIX | dict(mix or {})
@@ -412,11 +417,20 @@ def random_tape(
         if len(intents) % 40 == 39:
             reopen.setdefault(len(intents), _opening(choose, choose.integer(0, 3)))
         intent = reopen.pop(len(intents), None) or choose_intent(choose, weights)
+        if lean:
+            _lean(choose, intent)
         intents.append(intent)
         if intent["kind"] in (Kind.PHASE, Kind.UNCROSS) and intent["side"] != Phase.CONTINUOUS:
             later = len(intents) + choose.integer(4, 25)
             reopen.setdefault(later, _opening(choose, intent["instrument"]))
     return arrange(instruments, intents, accounts=accounts)
+
+
+def _lean(choose: Choose, intent: Intent) -> None:
+    if intent["owner"] == 9 and chance(choose, 80):
+        intent["owner"] = choose.integer(0, 8)
+    if "away" in intent and "distance" in intent and chance(choose, 50):
+        intent["side"] = intent["owner"] % 2
 
 
 def _opening(choose: Choose, instrument: int) -> Intent:
@@ -505,3 +519,308 @@ def histories(draw: st.DrawFn, *, mix: Mapping[str, int] | None = None, ledger: 
     intents = [intent for part in draw(st.lists(few, max_size=10)) for intent in part]
     tape = arrange(instruments, intents, accounts=accounts)
     return History(instruments, accounts, has_ledger, **endowment, tape=tape)
+
+
+# ------------------------------------------------------------------------------------------------ margined histories
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of the clearing house before a message of the tape."""
+
+    at: int
+    name: str
+    arguments: dict[str, Any]
+
+    def make(self, exchange: Any) -> bool:
+        """Return whether it was allowed."""
+        try:
+            getattr(house_of(exchange), self.name)(**self.arguments)
+        except ValueError:
+            return False
+        return True
+
+
+def house_of(exchange: Any) -> Any:
+    return getattr(exchange, "house", exchange)
+
+
+@dataclass(frozen=True)
+class MarginedHistory(History):
+    """A history with margin: accounts begin without positions but in spot, and the calls stand in the order of the tape."""
+
+    calls: tuple[Call, ...]
+
+    def open[E](self, make: Callable[..., E]) -> E:
+        """Make an exchange and endow its accounts. Its clearing house is its attribute `house`, or itself."""
+        exchange: Any = make(self.instruments, accounts=self.accounts, ledger=self.ledger)
+        everyone = np.arange(self.accounts, dtype=np.int32)
+        house = house_of(exchange)
+        house.credit(everyone, "opening", cash=np.array(self.cash) / 1e6)
+        for account in range(self.accounts):
+            exchange.tier[account] = self.tier[account]
+        for at, instrument in enumerate(self.instruments):
+            if instrument.kind == "spot":
+                coins = np.array([position[at] for position in self.position]) * instrument.lot
+                house.credit(everyone, "opening", coins=coins, instrument=instrument.name)
+        return exchange  # type: ignore[no-any-return]
+
+    def slices(self, size: int) -> Iterator[tuple[list[Call], Records]]:
+        """Parts of the tape of at most `size` messages, each with the calls made before it."""
+        cuts = sorted({0, len(self.tape), *range(0, len(self.tape), size), *(call.at for call in self.calls)})
+        for start, end in pairwise(cuts):
+            yield [call for call in self.calls if call.at == start], self.tape[start:end]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large things are in a history."""
+
+    price: float  # highest, in currency; the tick is a cent
+    lots: int  # of the book, that one lot of an intent is
+    money: int  # money units that one of the endowment is
+
+    @property
+    def is_huge(self) -> bool:
+        return self.lots > 1_000
+
+
+def _choose_scale(choose: Choose) -> Scale:
+    price = pick(choose, (1.2, 0.6, 4.0, 4.0))
+    if chance(choose, 12):  # products of money and lots need more than 64 bits
+        return Scale(price, 20_000_000, 10_000_000 * int(price / 0.6))
+    return Scale(price, pick(choose, (3, 1, 8, 3)), int(price / 0.6))
+
+
+MARGIN_MIX = {
+    "MARK": 60,
+    "PHASE": 6,
+    "UNCROSS": 5,
+    "REFERENCE": 4,
+    "CLOCK": 25,
+    "closing": 50,
+    "spoilt": 15,
+    "MARKET": 110,
+}
+MARGIN_MIXES: tuple[dict[str, int], ...] = (
+    {},
+    {"STOP": 90, "STOP_LIMIT": 60, "TRAILING_STOP": 60, "MARK": 120},
+    {"LIMIT": 350, "MARKET": 300, "sweep": 100},
+    {"MARK": 250},
+    {"PHASE": 40, "UNCROSS": 40, "REPLACE": 100},
+    {"closing": 250, "PEGGED": 100},
+)
+
+_MARKETS: tuple[tuple[str, ...], ...] = (
+    ("perpetual",),
+    ("perpetual",),
+    ("inverse",),
+    ("spot",),
+    ("plain", "perpetual"),
+    ("perpetual", "plain"),
+    ("plain", "inverse"),
+    ("perpetual", "perpetual"),
+    ("perpetual", "inverse"),
+    ("future", "perpetual"),
+    ("spot", "perpetual"),
+    ("plain", "plain", "perpetual"),
+    ("plain", "perpetual", "plain"),
+    ("future", "inverse", "perpetual"),
+    ("spot", "future", "plain"),
+)
+"""Kinds of the instruments that are traded together; plain = spot that is paid in full."""
+
+_BRACKETS = (
+    ((None, 20, 0.025),),
+    ((0.01, 20, 0.02), (0.03, 10, 0.05), (None, 4, 0.15)),
+    ((0.006, 50, 0.011), (0.02, 12.5, 0.04), (0.06, 3, 0.2)),
+    ((0.03, 10, 0.0), (0.06, 2, 0.3333)),
+)
+"""Up to which notional in currency, leverage, maintenance. A lot is worth some 300 money units, or as many times more as the scale says."""
+
+_MARGIN_FEES = (
+    (FeeTier(),),
+    (FeeTier(maker=0.0002, taker=0.0005), FeeTier(maker=-0.0001, taker=0.0003)),
+    (FeeTier(maker=0.001, taker=0.004),),
+    *FEES[1:],
+)
+
+
+def _choose_brackets(choose: Choose, scale: int) -> tuple[Bracket, ...]:
+    return tuple(
+        Bracket(up_to=None if up_to is None else up_to * scale, leverage=leverage, maintenance=maintenance)
+        for up_to, leverage, maintenance in pick(choose, _BRACKETS)
+    )
+
+
+def _choose_margin(choose: Choose, kind: str, sources: Sequence[str], scale: int) -> Margin:
+    window = pick(choose, (0.03, 0.3, 0.0001))
+    index = {name: pick(choose, (1.0, 2.0, 0.3)) for name in sources}
+    by_index = Mark(index=index, window=window, clip=pick(choose, (0.02, 0.3)))
+    liquidation = Liquidation(
+        style=pick(choose, ("full", "ladder", "staged")),
+        fee=pick(choose, (0.0125, 0.0, 0.15)),
+        stage=pick(choose, (0.2, 0.55)),
+        staged_above=pick(choose, (0.0, 0.003, 0.001)) * scale,
+        pause=pick(choose, (0.01, 0.08)),
+        takes_over=chance(choose, 60),
+        deficit=pick(choose, ("rank", "water", "socialise", "rank", "water")),
+        redraw=pick(choose, (0.0, 0.04, 0.3)),
+    )
+    return Margin(
+        brackets=_choose_brackets(choose, scale),
+        mark=pick(choose, ("operator", Mark(), by_index, by_index)),
+        funding=Funding(interval=pick(choose, (0.5, 0.05))) if kind in ("perpetual", "inverse") else None,
+        liquidation=liquidation,
+    )
+
+
+def choose_margined_instruments(choose: Choose, scale: Scale) -> tuple[Instrument, ...]:
+    """One to three instruments of one market, with prices around the same number of currency."""
+    # Who buys spot from himself with little cash does so a few lots at a time, which takes for ever where lots are many
+    kinds = pick(choose, [kinds for kinds in _MARKETS if "plain" not in kinds] if scale.is_huge else _MARKETS)
+    names = ("alpha", "beta", "gamma")[: len(kinds)]
+    sources = [name for name, kind in zip(names, kinds, strict=True) if kind == "plain"]
+    halting = chance(choose, 40)
+    instruments = []
+    for name, kind in zip(names, kinds, strict=True):
+        rules = [_choose_rule(choose, names) for _ in range(pick(choose, (0, 1, 2)))] if halting else []
+        instruments.append(
+            Instrument(
+                name=name,
+                kind="spot" if kind == "plain" else kind,
+                tick=pick(choose, (0.01, 0.02)) if kind == "plain" else 0.01,
+                lot=0.0001 if kind == "inverse" else 0.001,
+                max_price=scale.price,
+                reference_price=scale.price / 2,
+                max_order=(0.003 if kind == "inverse" else 0.03) * scale.lots,
+                matching=pick(choose, ("price_time", "price_time", "pro_rata")),
+                opening=pick(choose, ("continuous",) * 9 + ("call",)),
+                fees=pick(choose, _MARGIN_FEES),
+                rules=tuple(rules),
+                margin=None if kind == "plain" else _choose_margin(choose, kind, sources, scale.money),
+            )
+        )
+    return tuple(instruments)
+
+
+def _choose_terms(choose: Choose, instruments: Sequence[Instrument], accounts: int) -> list[Call]:
+    """Leverage and mode of everyone in everything, and what the fund begins with."""
+    everyone = np.arange(accounts, dtype=np.int32)
+    calls = []
+    for instrument in instruments:
+        if instrument.margin:
+            isolated = [instrument.kind != "spot" and chance(choose, 40) for _ in range(accounts)]
+            allowed = [
+                leverage for leverage in (20, 10, 10, 5, 3, 1, 7.3, 50) if leverage <= instrument.margin.leverage
+            ]
+            leverage = [pick(choose, allowed) for _ in range(accounts)]
+            arguments = {"rows": everyone, "instrument": instrument.name, "leverage": leverage, "isolated": isolated}
+            calls.append(Call(0, "set_terms", arguments))
+    return calls
+
+
+CALLS = {
+    "set_terms": 4,
+    "add_margin": 6,
+    "pay_funding": 5,
+    "settle_variation": 3,
+    "expire": 1,
+    "set_brackets": 2,
+    "charge_interest": 2,
+    "socialise_losses": 3,
+    "credit": 2,
+    "debit": 3,
+}
+
+
+def _choose_call(
+    choose: Choose, at: int, instruments: Sequence[Instrument], accounts: int, scale: Scale
+) -> Call | None:
+    """One call; None where no instrument is of the sort it needs."""
+    name = weigh(choose, CALLS)
+    kinds = {"pay_funding": ("perpetual", "inverse"), "settle_variation": ("future",), "expire": ("future",)}
+    able = [item for item in instruments if item.margin and (name not in kinds or item.kind in kinds[name])]
+    if not able:
+        return None
+    instrument = pick(choose, able)
+    rows = np.array([choose.integer(0, accounts - 1)], np.int32)
+    money = choose.integer(-2_000, 4_000) * scale.money / 1e6
+    middle = instrument.n_ticks // 2 + choose.integer(-6, 6)
+    leverage = pick(choose, (20, 10, 3, 1))
+    isolated = instrument.kind != "spot" and chance(choose, 40)
+    fund = np.array([accounts], np.int32)
+    arguments: dict[str, dict[str, Any]] = {
+        "set_terms": {"rows": rows, "instrument": instrument.name, "leverage": leverage, "isolated": isolated},
+        "add_margin": {"rows": rows, "instrument": instrument.name, "amount": money},
+        "pay_funding": {"instrument": instrument.name, "rate": choose.integer(-40, 40) / 1000 + 1e-8},
+        "settle_variation": {"instrument": instrument.name, "price": middle * instrument.tick},
+        "expire": {"instrument": instrument.name, "price": middle * instrument.tick},
+        "set_brackets": {"instrument": instrument.name, "brackets": _choose_brackets(choose, scale.money)},
+        "charge_interest": {"rate": 0.0371},
+        "socialise_losses": {},
+        "credit": {"rows": fund if chance(choose, 30) else rows, "why": "deposit", "cash": abs(money)},
+        "debit": {"rows": rows, "why": "withdrawal", "cash": abs(money)},
+    }
+    return Call(at, name, arguments[name])
+
+
+def _choose_margined_endowment(
+    choose: Choose, instruments: Sequence[Instrument], accounts: int, scale: Scale
+) -> dict[str, Any]:
+    def lots(instrument: Instrument) -> int:
+        return pick(choose, (20, 60, 3, 0)) * scale.lots if instrument.kind == "spot" else 0
+
+    return {
+        "cash": tuple(choose.integer(0, 1000) * pick(choose, (60, 8, 4, 4)) * scale.money for _ in range(accounts)),
+        "position": tuple(tuple(lots(instrument) for instrument in instruments) for _ in range(accounts)),
+        "tier": tuple(choose.integer(0, min(len(item.fees) for item in instruments) - 1) for _ in range(accounts)),
+    }
+
+
+def _margined_history(
+    choose: Choose, make_tape: Callable[[tuple[Instrument, ...], int], Records], calls_in_a_hundred: int
+) -> MarginedHistory:
+    scale = _choose_scale(choose)
+    instruments = choose_margined_instruments(choose, scale)
+    accounts = pick(choose, (4, 5, 8))
+    endowment = _choose_margined_endowment(choose, instruments, accounts, scale)
+    calls = _choose_terms(choose, instruments, accounts)
+    funds = {
+        "rows": np.array([accounts], np.int32),
+        "why": "opening",
+        "cash": pick(choose, (0, 300, 3000)) * scale.money / 1e6,
+    }
+    calls.append(Call(0, "credit", funds))
+    tape = make_tape(instruments, accounts)
+    tape["quantity"] *= scale.lots
+    tape["display"] *= scale.lots
+    for at in range(1, len(tape)):
+        if chance(choose, calls_in_a_hundred):
+            call = _choose_call(choose, at, instruments, accounts, scale)
+            calls += [call] if call else []
+    return MarginedHistory(instruments, accounts, True, **endowment, tape=tape, calls=tuple(calls))
+
+
+def random_margined_history(seed: int, n: int, *, mix: Mapping[str, int] | None = None) -> MarginedHistory:
+    """Return a history with margin and n messages; the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    choose = Dice(rng)
+    weights = MARGIN_MIX | dict(pick(choose, MARGIN_MIXES) if mix is None else mix)
+
+    def make_tape(instruments: tuple[Instrument, ...], accounts: int) -> Records:
+        return random_tape(rng, instruments, n, accounts=accounts, mix=weights, lean=True)
+
+    return _margined_history(choose, make_tape, 4)
+
+
+@st.composite
+def margined_histories(draw: st.DrawFn, *, mix: Mapping[str, int] | None = None) -> MarginedHistory:
+    """Strategy: histories with margin of a few dozen messages, which shrink."""
+
+    def make_tape(instruments: tuple[Instrument, ...], accounts: int) -> Records:
+        few = st.lists(_intents(MIX | MARGIN_MIX | dict(mix or {})), max_size=10)
+        intents = [intent for messages in draw(st.lists(few, max_size=10)) for intent in messages]
+        return arrange(instruments, intents, accounts=accounts)
+
+    return _margined_history(Drawn(draw), make_tape, 4)

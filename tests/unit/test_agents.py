@@ -170,7 +170,7 @@ def test_miners_get_new_coins_block_by_block_and_sell_their_share() -> None:
     start = miners.holdings().sum()
     quick.run_for("1h")
     assert 300 < miners.blocks < 420
-    credited = quick.ledger.entries["block reward"][COIN] * 0.0001
+    credited = quick.house.entries["block reward"][COIN] * 0.0001
     assert credited == pytest.approx(miners.blocks * 3.125, rel=1e-3)
     sold = volume(quick, "taker", Reason.MINING)
     assert miners.holdings().sum() == pytest.approx(start + credited - sold, abs=1e-6)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,9 +181,7 @@ def test_a_run_that_is_not_deterministic_and_one_whose_audit_fails_are_errors(mo
     assert (code, line) == (1, words)
 
     honest = ledger.Ledger.audit
-    monkeypatch.setattr(
-        ledger.Ledger, "audit", lambda self: ledger.Audit(1, 0, 0, {}, {}, (*honest(self).faults, "account 7: cash -1"))
-    )
+    monkeypatch.setattr(ledger.Ledger, "audit", lambda self: replace(honest(self), faults=("account 7: cash -1",)))
     code, _, line = run(*SHORT, "--quiet", "--out", "two")
     assert (code, line.count("\n")) == (1, 1)
     assert "the audit failed: account 7: cash -1" in line

@@ -1,0 +1,156 @@
+"""The clearing house: what it does between two passes, in the units people use."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from abm.clearing.between import (
+    charge_interest,
+    index_all,
+    move_margin,
+    pay_funding,
+    read_equity,
+    read_liquidation_ticks,
+    sample_premium,
+    settle_variation,
+    socialise,
+)
+from abm.clearing.ledger import Ledger
+from abm.clearing.rules import Bracket, Funding, Margin, initial_rate
+from abm.exchange.description import MONEY_UNITS
+
+BILLION = 1_000_000_000
+
+Rows = npt.NDArray[np.int32]
+
+
+class ClearingHouse(Ledger):
+    """Margin, funding and settlement of an exchange whose instruments have margin; and its ledger.
+
+    What happens between two messages (reservations, margin checks, liquidations) is part of the pass. Here is what happens between two
+    passes. Who falls short by it is liquidated as the next pass begins.
+    """
+
+    def _margin(self, instrument: str) -> tuple[int, Margin]:
+        index = self._exchange.index(instrument)
+        margin = self._exchange.instruments[index].margin
+        if margin is None:
+            raise ValueError(f"{instrument} has no margin; give the instrument a margin")
+        return index, margin
+
+    def set_terms(self, rows: Rows, instrument: str, leverage: npt.ArrayLike, isolated: npt.ArrayLike = False) -> None:
+        """Set with what leverage accounts hold an instrument, and whether each position stands alone.
+
+        Args:
+            rows: Accounts.
+            instrument: Name of an instrument with margin.
+            leverage: One for all or one for each, from 1 to what the first bracket allows.
+            isolated: Margin is posted for the position alone; else all of the account's cash and crossed positions stand behind it.
+
+        Raises:
+            ValueError: An account has a position or orders in the instrument, or the leverage is out of range.
+        """
+        index, margin = self._margin(instrument)
+        wanted = np.broadcast_to(np.asarray(leverage, np.float64), len(rows))
+        if len(rows) and not 1 <= wanted.min() <= wanted.max() <= margin.leverage:
+            raise ValueError(f"{instrument}: leverage must lie between 1 and {margin.leverage:g}")
+        if self._exchange.instruments[index].kind == "spot" and np.any(isolated):
+            raise ValueError(
+                f"{instrument}: a position in spot cannot be isolated: its price is paid from the account's cash"
+            )
+        fixed = self._exchange.terms(rows, index)
+        if fixed.any():
+            row = rows[np.flatnonzero(fixed)[0]]
+            raise ValueError(f"{instrument}: account {row} has a position or orders; its leverage and mode are fixed")
+        known, which = np.unique(wanted, return_inverse=True)
+        initial = np.array([initial_rate(each) for each in known], np.int64)[which]
+        self._exchange.set_terms(rows, index, initial, np.broadcast_to(np.asarray(isolated, np.bool_), len(rows)))
+
+    def add_margin(self, rows: Rows, instrument: str, amount: npt.ArrayLike) -> None:
+        """Move cash to isolated positions, or (where negative) back down to their initial margin.
+
+        Raises:
+            ValueError: An account has no isolated position or not so much free. Nothing is moved then.
+        """
+        index, _ = self._margin(instrument)
+        units = np.round(np.broadcast_to(np.asarray(amount, np.float64), len(rows)) * MONEY_UNITS).astype(np.int64)
+        failed = self._exchange.between(move_margin, index, np.asarray(rows, np.int64), units)
+        if failed >= 0:
+            raise ValueError(
+                f"{instrument}: account {rows[failed]} has no isolated position, or not so much free margin"
+            )
+
+    # ------------------------------------------------------------------ what time brings
+
+    def sample_premium(self, instrument: str) -> None:
+        """Take one sample of the premium of a perpetual, as every `funding.sample` seconds."""
+        self._exchange.between(sample_premium, self._margin(instrument)[0])
+
+    def funding_rate(self, instrument: str) -> float:
+        """The rate that the samples since the last payment would bring now."""
+        index, margin = self._margin(instrument)
+        terms = margin.funding or Funding()
+        row = self._exchange.margin_state(index)
+        premium = float(row["premium_sum"] / row["premium_weight"]) if row["premium_weight"] > 0 else 0.0
+        rate = premium + min(max(terms.interest - premium, -terms.clamp), terms.clamp)
+        return min(max(rate, -terms.cap), terms.cap)
+
+    def pay_funding(self, instrument: str, rate: float | None = None) -> float:
+        """Let longs pay shorts, or the other way, and begin a new interval. Answers the rate paid.
+
+        Args:
+            instrument: Name of a perpetual.
+            rate: Fraction of the notional at the mark; from the samples if left out.
+        """
+        index, _ = self._margin(instrument)
+        paid = round((self.funding_rate(instrument) if rate is None else rate) * BILLION)
+        self._exchange.between(pay_funding, index, paid)
+        return paid / BILLION
+
+    def settle_variation(self, instrument: str, price: float) -> None:
+        """Pay the day's profits and losses of a future at its settlement price, in currency."""
+        self._settle(instrument, price, False)
+
+    def expire(self, instrument: str, price: float) -> None:
+        """Settle a future for the last time, and close all its positions. Cancel its orders first, by messages."""
+        self._settle(instrument, price, True)
+
+    def _settle(self, instrument: str, price: float, expires: bool) -> None:
+        index, _ = self._margin(instrument)
+        traded = self._exchange.instruments[index]
+        ticks = traded.ticks(price)
+        if not 1 <= ticks < traded.n_ticks:
+            raise ValueError(f"{instrument}: settlement price {price:g} must lie between one tick and max_price")
+        self._exchange.between(settle_variation, index, ticks, expires, records=len(self._exchange.accounts.cash))
+
+    def set_brackets(self, instrument: str, brackets: Sequence[Bracket]) -> None:
+        """Replace the margin brackets of an instrument: a margin notice. Positions are held to them at once; leverage set before stays."""
+        index, margin = self._margin(instrument)
+        checked = Margin.model_validate({**margin.model_dump(), "brackets": tuple(brackets)})
+        self._exchange.set_brackets(index, checked.rows)
+        self._exchange.between(index_all, index)
+
+    def charge_interest(self, rate: float) -> float:
+        """Charge a fraction of negative cash, which is lent by the venue. Answers what was charged, in currency."""
+        return float(self._exchange.between(charge_interest, round(rate * BILLION))) / MONEY_UNITS
+
+    def socialise_losses(self) -> float:
+        """Let those with a profit in this session pay what the insurance fund lacks, and begin a new session. Answers what was paid."""
+        return float(self._exchange.between(socialise)) / MONEY_UNITS
+
+    # ------------------------------------------------------------------ reading
+
+    def equity(self, rows: Rows | None = None) -> npt.NDArray[np.int64]:
+        """Money units that accounts are worth at the marks: cash, posted margin, and what open positions with margin add."""
+        which = np.arange(len(self._exchange.accounts.cash)) if rows is None else np.asarray(rows)
+        equity = np.zeros(len(which), np.int64)
+        self._exchange.between(read_equity, which.astype(np.int64), equity)
+        return equity
+
+    def liquidation_prices(self, instrument: str) -> npt.NDArray[np.float64]:
+        """For each account the price at which its position would be liquidated, other marks as they are; nan where there is none."""
+        index, _ = self._margin(instrument)
+        ticks = np.zeros(len(self._exchange.accounts.cash), np.int64)
+        self._exchange.between(read_liquidation_ticks, index, ticks)
+        return np.where(ticks > 0, ticks * self._exchange.instruments[index].tick, np.nan)

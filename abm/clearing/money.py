@@ -1,0 +1,111 @@
+"""Money arithmetic of the kernels: notionals, fees and shares in whole units, and what an account is worth. All exact."""
+
+from typing import Any
+
+import numpy as np
+
+from abm.exchange.compilation import compiled, inlined
+from abm.exchange.description import PPM
+from abm.exchange.memory import ISOLATED, account_at, book_at, fee_at, holding_at
+
+
+@inlined
+def fee_of(notional: int, rate: int) -> int:
+    """floor(notional x rate / 10^6) without overflow; `rate` in parts per million, negative for a rebate."""
+    return (notional // PPM) * rate + (notional % PPM) * rate // PPM
+
+
+@compiled
+def portion(amount: int, offered: int, total: int) -> int:
+    """floor(amount x offered / total) without overflow, for 0 <= offered <= total."""
+    if amount == total:
+        return offered
+    if amount < 2147483648 and offered < 2147483648:
+        return amount * offered // total
+    # long multiplication in base 2^32 by repeated doubling: exact for any int64
+    quotient, rest, bit = np.int64(0), np.int64(0), np.int64(62)
+    while bit >= 0:
+        quotient *= 2
+        twice = np.uint64(rest) * np.uint64(2)
+        if (amount >> bit) & 1:
+            twice += np.uint64(offered)
+        quotient += np.int64(twice // np.uint64(total))
+        rest = np.int64(twice % np.uint64(total))
+        bit -= 1
+    return quotient
+
+
+@compiled
+def share(amount: int, lots: int, whole: int) -> int:
+    """The part of a signed amount that belongs to `lots` of `whole`, rounded toward zero."""
+    if lots == whole:
+        return amount
+    size = abs(amount)
+    each = size // whole
+    part = each * lots + portion(size - each * whole, lots, whole)
+    return part if amount >= 0 else -part
+
+
+@inlined
+def notional(book: Any, price: int, lots: int) -> int:
+    """Money that `lots` amount to at `price`."""
+    if book.inverse:
+        return lots * book.unit // price
+    return np.int64(price) * lots * book.unit
+
+
+@inlined
+def value(book: Any, price: int, position: int) -> int:
+    """What a signed position is worth: its notional with its sign, of an inverse perpetual with the other sign."""
+    worth = notional(book, price, abs(position))
+    return worth if (position < 0) == (book.inverse != 0) else -worth
+
+
+@inlined
+def holding_of(e: Any, owner: int, instrument: int) -> Any:
+    """The row of an account's position in an instrument."""
+    return holding_at(e.holdings, 1 + np.int64(instrument) * e.n_accounts + owner)
+
+
+@compiled
+def rates_of(e: Any, owner: int, instrument: int) -> Any:
+    """The account's maker and taker fee in the instrument, in parts per million."""
+    return fee_at(
+        e.fees, np.int64(instrument) * e.tiers + min(np.int64(account_at(e.accounts, owner).tier), e.tiers - 1)
+    )
+
+
+@inlined
+def initial_of(holding: Any) -> int:
+    """Initial margin rate of a position, in parts per million."""
+    return np.int64(PPM) if holding.initial == 0 else np.int64(holding.initial)
+
+
+@compiled
+def contribution(book: Any, holding: Any) -> int:
+    """What an open position adds to the equity behind it: its profit or loss at the mark, of spot its value."""
+    worth = value(book, np.int64(book.mark), np.int64(holding.position))
+    return worth if book.spot else worth - holding.basis
+
+
+@compiled
+def free_collateral(e: Any, owner: int) -> int:
+    """Cash that is not reserved, and what crossed positions add to it over their initial margins."""
+    account = account_at(e.accounts, owner)
+    free = account.cash - account.reserved
+    if account.cross != 0:
+        k = np.int64(account.held)
+        while k != 0:
+            holding = holding_of(e, owner, k - 1)
+            if holding.position != 0 and (holding.flags & ISOLATED) == 0:
+                free += contribution(book_at(e.books, k - 1), holding) - fee_of(abs(holding.basis), initial_of(holding))
+            k = np.int64(holding.next_held)
+    return free
+
+
+@compiled
+def free_cash(e: Any, owner: int) -> int:
+    """Cash that the account may pay out: not reserved, nor needed behind crossed positions."""
+    account = account_at(e.accounts, owner)
+    free = account.cash - account.reserved
+    return free if account.cross == 0 else min(free, free_collateral(e, owner))
