@@ -9,6 +9,7 @@ from abm.clearing.margin import (
     index_isolated,
     list_holding,
     lose,
+    lose_cash,
     slack,
     tick_of_loss,
     unindex,
@@ -54,10 +55,9 @@ def enter(engine: Any, rows: Any, cash: Any, i: int, lots: Any, costs: Any) -> N
         account.cash += cash[n]
         if i >= 0 and lots[n] != 0:
             _enter_lots(e, i, owner, lots[n], costs[n])
-        if account.cross != 0:
-            lose(e, _crossed(e, owner), owner, -cash[n])
-            if i >= 0:
-                index_again(e, i, owner)
+        lose_cash(e, owner, -cash[n])
+        if i >= 0 and book_at(e.books, i).money == ON_MARGIN:
+            index_again(e, i, owner)
 
 
 @compiled
@@ -101,6 +101,7 @@ def move_margin(engine: Any, i: int, rows: Any, amounts: Any) -> int:
         account_at(e.accounts, owner).cash -= amount
         holding.margin += amount
         index_isolated(e, i, owner, False)
+        lose_cash(e, owner, amount)
     return -1
 
 
@@ -227,22 +228,9 @@ def charge_interest(engine: Any, rate: int) -> int:
             part = (debt // BILLION) * rate + (debt % BILLION) * rate // BILLION
             account.cash -= part
             charged += part
-            if account.cross != 0:
-                lose(e, _crossed(e, owner), owner, part)
+            lose_cash(e, owner, part)
     e.fee_income += charged
     return charged
-
-
-@compiled
-def _crossed(e: Any, owner: int) -> int:
-    """The number of an instrument in which the account has a crossed position."""
-    k = np.int64(account_at(e.accounts, owner).held)
-    while k != 0:
-        holding = holding_of(e, owner, k - 1)
-        if holding.position != 0 and (holding.flags & ISOLATED) == 0:
-            return k - 1
-        k = np.int64(holding.next_held)
-    return np.int64(account_at(e.accounts, owner).held) - 1
 
 
 @kernel
@@ -261,8 +249,7 @@ def socialise(engine: Any) -> int:
             part = min(portion(account.session, deficit, profits), max(np.int64(0), free_cash(e, owner)))
             account.cash -= part
             paid += part
-            if account.cross != 0:
-                lose(e, _crossed(e, owner), owner, part)
+            lose_cash(e, owner, part)
         account.session = 0
     fund.cash += paid
     return paid
@@ -371,6 +358,8 @@ def _stands_too_far(e: Any, book: Any, i: int, owner: int, holding: Any) -> bool
     if holding.flags & PAUSED:
         return holding.key != 0
     tick = tick_of_loss(e, book, i, np.int64(holding.position), slack(e, owner, i))
-    if tick == 0:
-        return False
-    return holding.key == 0 or (holding.key < tick if holding.position > 0 else holding.key > tick)
+    if tick == 0 or holding.key == 0:
+        return tick != 0
+    if holding.position > 0:
+        return book.mark > holding.key and holding.key < tick
+    return book.mark < holding.key and holding.key > tick

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from abm.clearing.margin import equity_behind, index_again
+from abm.clearing.margin import equity_behind, index_again, lose_cash
 from abm.clearing.money import holding_of, notional, value
 from abm.clearing.positions import fill, record
 from abm.exchange.compilation import compiled
@@ -261,6 +261,7 @@ def transfer(e: Any) -> int:
     gained = account.cash - e.transfer_cash
     if (holding.flags & ISOLATED) != 0 and margin.style != LADDER and gained > 0:
         account.cash -= gained
+        lose_cash(e, owner, gained)
         account_at(e.accounts, e.fund).cash += gained
         liquidation_at(e.liquidations, e.n_liquidations - 1).amount += gained
     index_again(e, k, owner)

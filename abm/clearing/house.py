@@ -19,6 +19,7 @@ from abm.clearing.between import (
 from abm.clearing.ledger import Ledger
 from abm.clearing.rules import Bracket, Funding, Margin, initial_rate
 from abm.exchange.description import MONEY_UNITS
+from abm.exchange.exchange import Exchange
 
 BILLION = 1_000_000_000
 
@@ -31,6 +32,11 @@ class ClearingHouse(Ledger):
     What happens between two messages (reservations, margin checks, liquidations) is part of the pass. Here is what happens between two
     passes. Who falls short by it is liquidated as the next pass begins.
     """
+
+    def __init__(self, exchange: Exchange) -> None:
+        """Keep the books of an exchange that was made with `ledger=True`."""
+        super().__init__(exchange)
+        self._brackets: dict[str, tuple[Bracket, ...]] = {}
 
     def _margin(self, instrument: str) -> tuple[int, Margin]:
         index = self._exchange.index(instrument)
@@ -53,8 +59,9 @@ class ClearingHouse(Ledger):
         """
         index, margin = self._margin(instrument)
         wanted = np.broadcast_to(np.asarray(leverage, np.float64), len(rows))
-        if len(rows) and not 1 <= wanted.min() <= wanted.max() <= margin.leverage:
-            raise ValueError(f"{instrument}: leverage must lie between 1 and {margin.leverage:g}")
+        highest = self._brackets.get(instrument, margin.rows)[0].leverage
+        if len(rows) and not 1 <= wanted.min() <= wanted.max() <= highest:
+            raise ValueError(f"{instrument}: leverage must lie between 1 and {highest:g}")
         if self._exchange.instruments[index].kind == "spot" and np.any(isolated):
             raise ValueError(
                 f"{instrument}: a position in spot cannot be isolated: its price is paid from the account's cash"
@@ -128,6 +135,7 @@ class ClearingHouse(Ledger):
         """Replace the margin brackets of an instrument: a margin notice. Positions are held to them at once; leverage set before stays."""
         index, margin = self._margin(instrument)
         checked = Margin.model_validate({**margin.model_dump(), "brackets": tuple(brackets)})
+        self._brackets[instrument] = checked.rows
         self._exchange.set_brackets(index, checked.rows)
         self._exchange.between(index_all, index)
 

@@ -42,7 +42,7 @@ class Audit:
     lots_held: dict[str, int]
     """Lots in all accounts, by instrument."""
     open_interest: dict[str, int]
-    """Lots of open interest, by instrument with margin."""
+    """Lots of open interest, by derivative with margin."""
     faults: tuple[str, ...]
     """One line for each thing that is wrong; empty if nothing is."""
 
@@ -216,11 +216,11 @@ class Ledger:
             )
         lots_entered = np.sum([np.zeros(len(names), np.int64), *self._lots.values()], axis=0)
         lots_held = np.array([int(accounts.position[:, k].sum()) for k in range(len(names))])
-        interest = {names[k]: int(np.abs(accounts.position[:, k]).sum()) for k in margined}
+        interest = {names[k]: int(np.abs(accounts.position[:, k]).sum()) for k in derivatives}
         for k, name in enumerate(names):
             if lots_held[k] != lots_entered[k]:
                 faults.append(f"{name}: {lots_held[k]} lots held are not the {lots_entered[k]} issued")
-            if k in margined and interest[name] != exchange.open_interest(k) * 2:
+            if k in derivatives and interest[name] != exchange.open_interest(k) * 2:
                 faults.append(
                     f"{name}: {interest[name]} lots of positions are not twice the open interest {exchange.open_interest(k)}"
                 )

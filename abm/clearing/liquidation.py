@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from abm.clearing.deleveraging import transfer
-from abm.clearing.margin import bracket_of, equity_behind, index_again, maintenance, slack, unindex
+from abm.clearing.margin import bracket_of, equity_behind, index_again, lose_cash, maintenance, slack, unindex
 from abm.clearing.money import fee_of, holding_of, notional, value
 from abm.clearing.positions import record
 from abm.clearing.reservation import remaining
@@ -136,6 +136,7 @@ def _fee_to_fund(e: Any, owner: int, k: int, amount: int, isolated: bool) -> Non
         holding.margin -= amount
     else:
         account_at(e.accounts, owner).cash -= amount
+        lose_cash(e, owner, amount)
     account_at(e.accounts, e.fund).cash += amount
 
 

@@ -291,9 +291,16 @@ def lose(e: Any, i: int, owner: int, amount: int) -> None:
         if holding.headroom < 0 and holding.position != 0:
             index_isolated(e, i, owner, False)
     else:
-        account = account_at(e.accounts, owner)
+        lose_cash(e, owner, amount)
+
+
+@compiled
+def lose_cash(e: Any, owner: int, amount: int) -> None:
+    """Cash left (or, below 0, reached) an account: look whether its crossed positions are still indexed where they should be."""
+    account = account_at(e.accounts, owner)
+    if account.cross != 0:
         account.headroom -= amount
-        if account.headroom < 0 and account.cross != 0:
+        if account.headroom < 0:
             index_account(e, owner)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from abm.clearing.margin import index_again, list_holding
+from abm.clearing.margin import index_account, index_isolated, list_holding, lose_cash
 from abm.clearing.money import fee_of, holding_of, initial_of, notional, share, value
 from abm.clearing.reservation import reserve
 from abm.exchange.compilation import compiled
@@ -60,7 +60,7 @@ def move(e: Any, book: Any, holding: Any, side: int, price: int, lots: int, fee:
 def fill(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int, rate: int) -> int:
     """One side of a fill in an instrument with margin, at a fee rate in parts per million. Answers the profit realised."""
     account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
-    sign, before = 1 - 2 * side, np.int64(holding.position)
+    sign, before, cash = 1 - 2 * side, np.int64(holding.position), np.int64(account.cash)
     fee = fee_of(notional(book, price, lots), rate)
     closing = min(lots, abs(before)) if before * sign < 0 else np.int64(0)
     isolated = (holding.flags & ISOLATED) != 0
@@ -94,7 +94,11 @@ def fill(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int
     if account.cash < 0 and account.cross == 0 and owner != e.fund:
         _cover(e, book, i, owner, side, price, account, holding)
     reserve(account, holding)
-    index_again(e, i, owner)
+    if isolated:
+        index_isolated(e, i, owner, False)
+        lose_cash(e, owner, cash - account.cash)
+    else:
+        index_account(e, owner)
     return gain
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from abm.clearing.margin import lose_cash
 from abm.clearing.money import fee_of, holding_of, rates_of
 from abm.clearing.positions import fill, move
 from abm.exchange.compilation import compiled, inlined
@@ -18,8 +19,10 @@ def pay_in_full(e: Any, book: Any, i: int, owner: int, side: int, price: int, lo
     fee = fee_of(amount, rates.taker if takes else rates.maker)
     account = account_at(e.accounts, owner)
     account.session += move(e, book, holding_of(e, owner, i), side, price, lots, fee) - fee
-    account.cash += (2 * side - 1) * amount - fee
+    change = (2 * side - 1) * amount - fee
+    account.cash += change
     e.fee_income += fee
+    lose_cash(e, owner, -change)
 
 
 @inlined
