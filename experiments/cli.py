@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.bench import bench
+from experiments.bench import app as bench
+from experiments.reproduce import reproduce
 
 if TYPE_CHECKING:
     from abm.record import Result
@@ -369,7 +370,8 @@ def _print_rows(rows: list[tuple[Any, ...]], titles: tuple[str, ...]) -> None:
 
 # ----------------------------------------------------------------------------------------------------- what others bring
 
-app.command()(bench)
+app.add_typer(bench, name="bench")
+app.command()(_answers(reproduce))
 
 
 @app.command(

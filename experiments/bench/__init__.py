@@ -1,11 +1,20 @@
-"""`abm bench`: how fast the exchange is, beside a C++ book and other packages, in one run."""
+"""`abm bench`: how fast the exchange is, beside a C++ book and other packages, in one run; `abm bench clearing`: with accounts."""
 
 import json as json_format
 import sys
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from experiments.bench.report import Report
+
+app = typer.Typer(invoke_without_command=True)
+
+Repeat = Annotated[int, typer.Option(min=1, help="Passes of each engine, taken in turn; medians are shown.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 class Tapes(StrEnum):
@@ -16,20 +25,40 @@ class Tapes(StrEnum):
     BOTH = "both"
 
 
+@app.callback()
 def bench(
+    context: typer.Context,
     tape: Annotated[Tapes, typer.Option(help="A thousand orders alive, or a hundred thousand.")] = Tapes.BOTH,
-    repeat: Annotated[int, typer.Option(min=1, help="Passes of each engine, taken in turn; medians are shown.")] = 9,
+    repeat: Repeat = 9,
     peers: Annotated[
         bool, typer.Option("--peers", help="Other packages too (make bench-peers installs them).")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json: Json = False,
 ) -> None:
     """Time the exchange. Fails where any engine's volume, trades or book at the end are not those of the tape."""
-    from experiments.bench.measure import WrongTotals, measure  # compiles kernels: only when asked for
+    if context.invoked_subcommand is not None:
+        if (tape, repeat, peers, json) != (Tapes.BOTH, 9, False, False):
+            raise typer.BadParameter(f"options of abm bench {context.invoked_subcommand} stand behind its name")
+        return
+    from experiments.bench.measure import measure  # compiles kernels: only when asked for
 
     names = [str(each) for each in (Tapes.STANDARD, Tapes.DEEP) if tape in (each, Tapes.BOTH)]
+    _answer(lambda: measure(names, repeat, peers), json)
+
+
+@app.command()
+def clearing(repeat: Repeat = 5, json: Json = False) -> None:
+    """Time the exchange with accounts: margin checked, positions settled, liquidation prices kept, liquidations, funding, memory."""
+    from experiments.bench.clearing_house import measure
+
+    _answer(lambda: measure(repeat), json)
+
+
+def _answer(measure: "Callable[[], Report]", json: bool) -> None:
+    from experiments.bench.report import WrongTotals
+
     try:
-        report = measure(names, repeat, peers)
+        report = measure()
     except WrongTotals as wrong:
         print(f"the bench fails: {wrong}", file=sys.stderr)
         raise typer.Exit(1) from wrong

@@ -33,13 +33,13 @@ exchange.queue_position(1), exchange.order(1), exchange.open_orders(-1), exchang
 )
 
 
-def play(messages: Records) -> Pass:
-    """One pass over a tape by a new exchange of one instrument: no ledger, every feature compiled in.
+def play(messages: Records, exchange: Exchange | None = None) -> Pass:
+    """One pass over a tape by an exchange of one instrument; a new one unless given: no ledger, every feature compiled in.
 
     The exchange has room for the tape before the time is taken, as the C++ book has: it was sent the same messages as
     mere ticks of the clock, which change nothing else.
     """
-    exchange = Exchange([INSTRUMENT])
+    exchange = exchange or Exchange([INSTRUMENT])
     ticks = messages.copy()
     ticks["kind"], ticks["time"] = Kind.CLOCK, 0
     exchange.match(ticks)

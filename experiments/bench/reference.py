@@ -3,11 +3,14 @@
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
+from experiments.bench.report import Report
 from experiments.bench.tape import Ints, Pass, Tape, Totals
 
 SOURCE = Path(__file__).with_name("reference_book.cpp")
@@ -60,6 +63,19 @@ class ReferenceBook:
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
         self._folder.cleanup()
+
+
+@contextmanager
+def reference(report: Report, made: Tape) -> Iterator[ReferenceBook | None]:
+    """The reference on a tape, or None and a note where there is no compiler."""
+    try:
+        book = ReferenceBook(made)
+    except NoCompiler as reason:
+        report.note(f"C++ reference on the {made.name} tape left out: {reason}")
+        yield None
+    else:
+        with book:
+            yield book
 
 
 def _compiled(folder: Path) -> Path:

@@ -5,13 +5,13 @@ import json
 
 import numpy as np
 import pytest
-from typer import Typer
 from typer.testing import CliRunner
 
 from abm.exchange import Exchange
 from abm.exchange.messages import Status
-from experiments.bench import bench, engine, measure, tape
+from experiments.bench import app, engine, measure, tape
 from experiments.bench.reference import NoCompiler, ReferenceBook
+from experiments.bench.report import Report
 
 PUBLISHED = {
     "standard": "0d795e2130c9c9d1bd549e490dd0a58de7cd558f3b27938d2927b11176d6e0c3",
@@ -58,33 +58,33 @@ def test_small_batches_lead_to_the_same_book_as_one_pass() -> None:
     np.testing.assert_array_equal(np.concatenate(pieces), trades)
 
 
-def command() -> Typer:
-    app = Typer()
-    app.command()(bench)
-    return app
-
-
 def test_wrong_totals_fail_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     right = tape.EXPECTED["standard"]
     monkeypatch.setitem(tape.EXPECTED, "standard", right._replace(volume=right.volume + 1))
-    result = CliRunner().invoke(command(), ["--tape", "standard", "--repeat", "1"])
+    result = CliRunner().invoke(app, ["--tape", "standard", "--repeat", "1"])
     assert result.exit_code == 1
     assert result.stderr == ("the bench fails: the exchange on the standard tape: volume 3037402, not 3037403\n")
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [["--tape", "shallow"], ["--repeat", "0"]])
+@pytest.mark.parametrize("arguments", [["--tape", "shallow"], ["--repeat", "0"], ["clearing", "--repeat", "0"]])
 def test_wrong_arguments_are_refused(arguments: list[str]) -> None:
-    result = CliRunner().invoke(command(), arguments)
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert arguments[0] in result.stderr
+    assert arguments[-2] in result.stderr
+
+
+def test_options_before_a_command_are_not_silently_dropped() -> None:
+    result = CliRunner().invoke(app, ["--repeat", "3", "clearing"])
+    assert result.exit_code == 2
+    assert "options of abm bench clearing stand behind its name" in result.stderr
 
 
 def test_json_holds_the_figures_and_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "time_start", lambda repeat: engine.Start(cold=30.0, warm=1.0))
     monkeypatch.setattr("experiments.bench.reference.shutil.which", lambda name: None)
     monkeypatch.setattr(engine, "play_in_batches", lambda messages: 0.5)
-    result = CliRunner().invoke(command(), ["--tape", "standard", "--repeat", "1", "--json"])
+    result = CliRunner().invoke(app, ["--tape", "standard", "--repeat", "1", "--json"])
     assert result.exit_code == 0
     report = json.loads(result.stdout)
     figures = {figure["what"]: figure for figure in report["figures"]}
@@ -97,7 +97,7 @@ def test_json_holds_the_figures_and_what_was_left_out(monkeypatch: pytest.Monkey
 
 @pytest.mark.peers
 def test_peers_come_to_the_same_book(made: tape.Tape) -> None:
-    report = measure.Report()
+    report = Report("")
     for peer in measure.PEERS:
         if not peer.simulator:
             measure._beside(report, peer, made, ours=1.0, repeat=1)
