@@ -7,6 +7,7 @@ import numpy as np
 from abm.clearing.margin import (
     index_again,
     index_isolated,
+    is_paused,
     list_holding,
     lose,
     lose_cash,
@@ -16,7 +17,7 @@ from abm.clearing.margin import (
 )
 from abm.clearing.money import contribution, fee_of, free_cash, holding_of, initial_of, notional, portion, share, value
 from abm.clearing.positions import record
-from abm.clearing.reservation import held, remaining, reservation, reserve
+from abm.clearing.reservation import held, remaining, reservation, reserve, set_offset
 from abm.exchange.compilation import compiled, kernel
 from abm.exchange.levels import level_of, next_level
 from abm.exchange.memory import (
@@ -24,7 +25,6 @@ from abm.exchange.memory import (
     ISOLATED,
     ON_MARGIN,
     OUT,
-    PAUSED,
     QUEUES,
     REDUCE,
     SELL,
@@ -69,6 +69,7 @@ def _enter_lots(e: Any, i: int, owner: int, lots: int, cost: int) -> None:
     holding.position += lots
     holding.basis += cost
     if book.money == ON_MARGIN:
+        set_offset(holding)
         book.open_interest += abs(holding.position) - abs(before)
         if before == 0:
             e.stamp += 1
@@ -100,7 +101,7 @@ def move_margin(engine: Any, i: int, rows: Any, amounts: Any) -> int:
         holding = holding_of(e, owner, i)
         account_at(e.accounts, owner).cash -= amount
         holding.margin += amount
-        index_isolated(e, i, owner, False)
+        index_isolated(e, i, owner)
         lose_cash(e, owner, amount)
     return -1
 
@@ -195,6 +196,7 @@ def settle_variation(engine: Any, i: int, price: int, expires: bool) -> None:
             account.cash += gain
         if expires:
             _close(e, book, i, owner, price, account, holding, isolated)
+        set_offset(holding)
         reserve(account, holding)
         index_again(e, i, owner)
 
@@ -355,7 +357,7 @@ def read_faults(engine: Any, faults: Any) -> None:
 @compiled
 def _stands_too_far(e: Any, book: Any, i: int, owner: int, holding: Any) -> bool:
     """Whether the mark could pass a position's liquidation price before the index looks at it."""
-    if holding.flags & PAUSED:
+    if is_paused(e, owner, holding):
         return holding.key != 0
     tick = tick_of_loss(e, book, i, np.int64(holding.position), slack(e, owner, i))
     if tick == 0 or holding.key == 0:

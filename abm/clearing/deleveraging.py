@@ -141,8 +141,8 @@ def _swap(e: Any, book: Any, k: int, owner: int, other: int, lots: int, what: in
     """Hand lots of an account's position to another account at the bankruptcy price; the buyer's fill comes first."""
     price = e.transfer_price
     side = np.int64(1) if holding_of(e, owner, k).position > 0 else np.int64(0)
-    fill(e, book, k, other if side == 1 else owner, 0, price, lots, 0)
-    fill(e, book, k, owner if side == 1 else other, 1, price, lots, 0)
+    buyer, seller = (other, owner) if side == 1 else (owner, other)
+    fill(e, book, k, buyer, seller, price, lots, 0, 0, 0, 0)
     record(e, what, k, owner, other, side, lots, price, price, np.int64(book.mark), 0, e.transfer_parent)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from abm.clearing.deleveraging import transfer
-from abm.clearing.margin import bracket_of, equity_behind, index_again, lose_cash, maintenance, slack, unindex
+from abm.clearing.margin import bracket_of, equity_behind, index_again, lose_cash, maintenance, slack
 from abm.clearing.money import fee_of, holding_of, notional, value
 from abm.clearing.positions import record
 from abm.clearing.reservation import remaining
@@ -61,7 +61,7 @@ def _heaviest(e: Any, owner: int) -> int:
     k = np.int64(account_at(e.accounts, owner).held)
     while k != 0:
         holding, book = holding_of(e, owner, k - 1), book_at(e.books, k - 1)
-        if holding.position != 0 and (holding.flags & (ISOLATED | PAUSED)) == 0 and book.phase == CONTINUOUS:
+        if holding.position != 0 and (holding.flags & ISOLATED) == 0 and book.phase == CONTINUOUS:
             need = maintenance(e, book, k - 1, np.int64(book.mark), np.int64(holding.position))
             if need > most or (need == most and k - 1 < chosen):
                 chosen, most = k - 1, need
@@ -205,7 +205,9 @@ def liquidate(e: Any, book: Any, i: int, slot: int) -> int:
         holding.flags = holding.flags | STAGED
         if holding.position != 0:
             holding.flags = holding.flags | PAUSED
-            unindex(e, k, 1 + k * e.n_accounts + owner, holding)
+            if not isolated:
+                account_at(e.accounts, owner).paused = 1 + k * e.n_accounts + owner
+            index_again(e, k, owner)
             token = np.int64(holding.since & 0x7FFFFFFF)
             set_timer(e, e.time + margin.pause, RESUME, 1 + k * e.n_accounts + owner, token, 0)
         return 1

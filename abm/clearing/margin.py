@@ -1,18 +1,18 @@
 """Maintenance margin, and the index that finds who no longer has it.
 
 Each open position stands in a queue of its instrument at a tick: while the mark has not reached it, its account need not be looked at. The tick
-is chosen so that up to there the position can lose no more than its share of what the account may lose; a sixteenth is left over, so that
-fees and funding seldom move it. What the mark reaches is looked at again: most positions are only moved on, nearer to their true price each time.
+is chosen so that up to there the position can lose no more than its share of what the account may lose; a part is left over, so that fees
+and funding seldom move it. What the mark reaches is looked at again: most positions are only moved on, nearer to their true price each time.
 """
 
 from typing import Any
 
 import numpy as np
 
-from abm.clearing.money import contribution, fee_of, holding_of, notional, value
+from abm.clearing.money import contribution, holding_of, notional, part_of, value
 from abm.exchange.compilation import compiled, inlined
 from abm.exchange.description import PPM
-from abm.exchange.levels import bit, close_level, level_of, mark_block
+from abm.exchange.levels import bit, close_level, level_of, mark_block, next_level
 from abm.exchange.memory import (
     ISOLATED,
     LISTED,
@@ -29,7 +29,7 @@ from abm.exchange.memory import (
     queue_at,
 )
 
-HEADROOM = 16
+HEADROOM = 64
 
 
 @inlined
@@ -52,12 +52,19 @@ def bracket_of(e: Any, i: int, amount: int) -> Any:
     return bracket_at(e.brackets, k)
 
 
+@inlined
+def needed(e: Any, i: int, amount: int) -> int:
+    """Maintenance margin of a position of this notional."""
+    bracket = bracket_at(e.brackets, margin_at(e.margins, i).first_bracket)
+    if amount > bracket.up_to:
+        bracket = bracket_of(e, i, amount)
+    return max(np.int64(0), part_of(amount, bracket.rate) - bracket.cum)
+
+
 @compiled
 def maintenance(e: Any, book: Any, i: int, price: int, position: int) -> int:
     """Maintenance margin of a position at a price."""
-    amount = notional(book, price, abs(position))
-    bracket = bracket_of(e, i, amount)
-    return max(np.int64(0), fee_of(amount, bracket.rate) - bracket.cum)
+    return needed(e, i, notional(book, price, abs(position)))
 
 
 @compiled
@@ -140,7 +147,7 @@ def tick_of_loss(e: Any, book: Any, i: int, position: int, loss: int) -> int:
     target = _worth(e, book, i, np.int64(book.mark), position) - loss
     sign, top = np.int64(1) if position > 0 else np.int64(-1), np.int64(book.n_ticks) - 1
     profit, far = (top, np.int64(1)) if position > 0 else (np.int64(1), top)
-    if _worth(e, book, i, profit, position) <= target:
+    if loss <= 0 and _worth(e, book, i, profit, position) <= target:
         return profit
     if _worth(e, book, i, far, position) > target:
         return np.int64(0)
@@ -187,7 +194,7 @@ def unindex(e: Any, i: int, slot: int, holding: Any) -> None:
 
 @compiled
 def put_in_index(e: Any, i: int, slot: int, holding: Any, tick: int, short: int) -> None:
-    """Put a position into the index at a tick, after those there that were opened before it."""
+    """Put a position last at a tick of the index; `sort_level` brings those there in order when their time comes."""
     queue = queue_at(e.queues, i * QUEUES + LONGS + short)
     block = block_at(e.blocks, queue.block0 + (tick >> 6))
     if block.page == 0:
@@ -202,65 +209,140 @@ def put_in_index(e: Any, i: int, slot: int, holding: Any, tick: int, short: int)
             queue.best = max(np.int64(queue.best), tick)
         else:
             queue.best = min(np.int64(queue.best), tick)
-    before, following = np.int64(level.tail), np.int64(0)
-    while before != 0 and holding_at(e.holdings, before).since > holding.since:
-        following = before
-        before = np.int64(holding_at(e.holdings, before).prev)
-    holding.prev, holding.next, holding.key = before, following, tick
+        level.hidden = 0
+    before = np.int64(level.tail) if level.head != 0 else np.int64(0)
+    holding.prev, holding.next, holding.key = before, 0, tick
     holding.flags = (holding.flags & 127) | (short << 7)
-    if before != 0:
-        holding_at(e.holdings, before).next = slot
-    else:
+    level.tail = slot
+    if before == 0:
         level.head = slot
-    if following != 0:
-        holding_at(e.holdings, following).prev = slot
-    else:
-        level.tail = slot
+        return
+    ahead = holding_at(e.holdings, before)
+    ahead.next = slot
+    if ahead.since > holding.since:
+        level.hidden = 1  # of positions: not in order
 
 
 @compiled
-def _index(e: Any, book: Any, i: int, owner: int, holding: Any, loss: int, exact: bool) -> None:
-    """Have a position looked at when it has lost so much. Unless `exact`, one that stands nearer to the mark stays there."""
+def sort_level(e: Any, level: Any) -> None:
+    """Bring the positions at a tick in the order in which they were opened: a merge sort of the list, runs of 1, 2, 4, ..."""
+    level.hidden = 0
+    width, merges = np.int64(1), np.int64(2)
+    while merges > 1:
+        left, tail, merges = np.int64(level.head), np.int64(0), np.int64(0)
+        while left != 0:
+            merges += 1
+            right, n_left = left, np.int64(0)
+            while n_left < width and right != 0:
+                n_left += 1
+                right = np.int64(holding_at(e.holdings, right).next)
+            n_right = width
+            while n_left > 0 or (n_right > 0 and right != 0):
+                take_left = n_left > 0 and (
+                    n_right == 0
+                    or right == 0
+                    or holding_at(e.holdings, left).since < holding_at(e.holdings, right).since
+                )
+                chosen = left if take_left else right
+                if take_left:
+                    left = np.int64(holding_at(e.holdings, left).next)
+                    n_left -= 1
+                else:
+                    right = np.int64(holding_at(e.holdings, right).next)
+                    n_right -= 1
+                if tail == 0:
+                    level.head = chosen
+                else:
+                    holding_at(e.holdings, tail).next = chosen
+                holding_at(e.holdings, chosen).prev = tail
+                tail = chosen
+            left = right
+        holding_at(e.holdings, tail).next = 0
+        level.tail = tail
+        width *= 2
+
+
+@compiled
+def _index(e: Any, book: Any, i: int, owner: int, holding: Any, loss: int) -> None:
+    """Have a position looked at when it has lost so much."""
     position = np.int64(holding.position)
     slot = 1 + i * e.n_accounts + owner
-    short = np.int64(position < 0)
-    tick = np.int64(0)
-    if position != 0 and (holding.flags & PAUSED) == 0 and owner != e.fund:
-        tick = tick_of_loss(e, book, i, position, loss)
-    key = np.int64(holding.key)
-    if key != 0:
-        nearer = key == tick or (not exact and (key > tick if short == 0 else key < tick))
-        if tick != 0 and nearer and np.int64(holding.flags >> 7) == short:
-            tick = key
-        else:
-            unindex(e, i, slot, holding)
-    if tick == 0:
+    if position == 0 or owner == e.fund or is_paused(e, owner, holding):
+        unindex(e, i, slot, holding)
         return
-    if holding.key == 0:
-        put_in_index(e, i, slot, holding, tick, short)
-    if np.int64(book.mark) <= tick if short == 0 else np.int64(book.mark) >= tick:
+    short = np.int64(position < 0)
+    tick = tick_of_loss(e, book, i, position, loss)
+    if holding.key != tick or np.int64(holding.flags >> 7) != short:
+        unindex(e, i, slot, holding)
+        if tick != 0:
+            put_in_index(e, i, slot, holding, tick, short)
+    if tick != 0 and (np.int64(book.mark) <= tick if short == 0 else np.int64(book.mark) >= tick):
         flag(e, i)
 
 
+@inlined
+def is_paused(e: Any, owner: int, holding: Any) -> bool:
+    """Whether a position is not to be liquidated for the time being: it is paused, or another crossed one of its account is."""
+    if holding.flags & ISOLATED:
+        return (holding.flags & PAUSED) != 0
+    return account_at(e.accounts, owner).paused != 0
+
+
 @compiled
-def index_isolated(e: Any, i: int, owner: int, exact: bool) -> None:
-    """Bring the place of an isolated position in the index up to date."""
+def _loss_at_key(e: Any, book: Any, i: int, holding: Any) -> int:
+    """What an open position will have lost when the index looks at it (where it is not in the index, at most); -1 where it must be indexed anew."""
+    position, mark, key = np.int64(holding.position), np.int64(book.mark), np.int64(holding.key)
+    short = position < 0
+    if key == 0:
+        key = np.int64(book.n_ticks) - 1 if short else np.int64(1)
+    elif ((holding.flags >> 7) != 0) != short or (mark >= key if short else mark <= key):
+        return np.int64(-1)
+    return _worth(e, book, i, mark, position) - _worth(e, book, i, key, position)
+
+
+@compiled
+def index_isolated(e: Any, i: int, owner: int) -> None:
+    """Bring the place of an isolated position in the index up to date. One that still serves is left."""
     book, holding = book_at(e.books, i), holding_of(e, owner, i)
     loss = np.int64(0)
-    if holding.position != 0:
+    if holding.position != 0 and owner != e.fund and (holding.flags & PAUSED) == 0:
         loss = slack(e, owner, i)
+        there = _loss_at_key(e, book, i, holding)
+        if 0 <= there < loss:
+            holding.headroom = loss - there - 1
+            return
     holding.headroom = 0
-    if loss > 0 and not exact:
+    if loss > 0:
         holding.headroom = loss // HEADROOM
         loss -= holding.headroom
-    _index(e, book, i, owner, holding, loss, exact)
+    _index(e, book, i, owner, holding, loss)
 
 
 @compiled
 def index_account(e: Any, owner: int) -> None:
-    """Bring the places of an account's crossed positions in the index up to date: each may lose an equal part of what all may."""
+    """Bring the places of an account's crossed positions in the index up to date. Those that still serve together are left."""
     account = account_at(e.accounts, owner)
     loss = account_slack(e, owner)
+    there = np.int64(0)
+    k = np.int64(account.held)
+    while k != 0 and there >= 0:
+        holding = holding_of(e, owner, k - 1)
+        if (holding.flags & ISOLATED) == 0:
+            if holding.position != 0:
+                at_key = _loss_at_key(e, book_at(e.books, k - 1), k - 1, holding)
+                there = there + at_key if at_key >= 0 else np.int64(-1)
+            elif holding.key != 0:
+                there = np.int64(-1)
+        k = np.int64(holding.next_held)
+    if (0 <= there < loss and account.paused == 0) or owner == e.fund:
+        account.headroom = loss - there - 1
+        return
+    _index_account_anew(e, account, owner, loss)
+
+
+@compiled
+def _index_account_anew(e: Any, account: Any, owner: int, loss: int) -> None:
+    """Index an account's crossed positions so that each may lose an equal part of what all may."""
     account.headroom = 0
     if loss > 0:
         account.headroom = loss // HEADROOM
@@ -269,15 +351,48 @@ def index_account(e: Any, owner: int) -> None:
     while k != 0:
         holding = holding_of(e, owner, k - 1)
         if (holding.flags & ISOLATED) == 0 and (holding.position != 0 or holding.key != 0):
-            _index(e, book_at(e.books, k - 1), k - 1, owner, holding, loss, False)
+            _index(e, book_at(e.books, k - 1), k - 1, owner, holding, loss)
         k = np.int64(holding.next_held)
+
+
+@inlined
+def index_after_fill(e: Any, book: Any, i: int, owner: int, account: Any, holding: Any, cash: int) -> None:
+    """Bring the index up to date after a fill that changed the account's cash from `cash`.
+
+    Most positions may stay where they are: behind them would still be enough money there. That needs no look at the mark.
+    """
+    isolated = (holding.flags & ISOLATED) != 0
+    position, key, mark = np.int64(holding.position), np.int64(holding.key), np.int64(book.mark)
+    short = position < 0
+    reached = key != 0 and (((holding.flags >> 7) != 0) != short or (mark >= key if short else mark <= key))
+    lone = isolated or account.cross == 1
+    if position != 0 and lone and not reached and (holding.flags & PAUSED) == 0 and account.paused == 0:
+        if key == 0:
+            key = np.int64(book.n_ticks) - 1 if short else np.int64(1)
+        amount = notional(book, key, abs(position))
+        left = (holding.margin if isolated else account.cash) - needed(e, i, amount)
+        left += amount if short == (book.inverse != 0) else -amount
+        if not book.spot:
+            left -= holding.basis
+        if left > 0 or owner == e.fund:
+            if isolated:
+                holding.headroom = left - 1
+                lose_cash(e, owner, cash - account.cash)
+            else:
+                account.headroom = left - 1
+            return
+    if isolated:
+        index_isolated(e, i, owner)
+        lose_cash(e, owner, cash - account.cash)
+    else:
+        index_account(e, owner)
 
 
 @compiled
 def index_again(e: Any, i: int, owner: int) -> None:
     """After a position or the money behind it has changed."""
     if holding_of(e, owner, i).flags & ISOLATED:
-        index_isolated(e, i, owner, False)
+        index_isolated(e, i, owner)
     else:
         index_account(e, owner)
 
@@ -289,7 +404,7 @@ def lose(e: Any, i: int, owner: int, amount: int) -> None:
     if holding.flags & ISOLATED:
         holding.headroom -= amount
         if holding.headroom < 0 and holding.position != 0:
-            index_isolated(e, i, owner, False)
+            index_isolated(e, i, owner)
     else:
         lose_cash(e, owner, amount)
 
@@ -313,7 +428,10 @@ def next_due(e: Any, book: Any, i: int) -> int:
     for short in range(2):
         queue = queue_at(e.queues, i * QUEUES + LONGS + short)
         while queue.best != queue.none and (book.mark <= queue.best if short == 0 else book.mark >= queue.best):
-            slot = np.int64(level_of(e, queue, np.int64(queue.best)).head)
+            level = level_of(e, queue, np.int64(queue.best))
+            if level.hidden:
+                sort_level(e, level)
+            slot = np.int64(level.head)
             holding = holding_at(e.holdings, slot)
             owner = slot - 1 - i * e.n_accounts
             loss = slack(e, owner, i)
@@ -334,9 +452,26 @@ def _move_on(e: Any, book: Any, i: int, owner: int, holding: Any) -> None:
     slot = 1 + i * e.n_accounts + owner
     unindex(e, i, slot, holding)
     if holding.flags & ISOLATED:
-        index_isolated(e, i, owner, False)
+        index_isolated(e, i, owner)
     else:
         index_account(e, owner)
+
+
+@compiled
+def look_elsewhere(e: Any, book: Any, i: int) -> None:
+    """The mark moved while nothing can be liquidated here: whom it reached may have to sell what it holds in other instruments."""
+    for short in range(2):
+        queue = queue_at(e.queues, i * QUEUES + LONGS + short)
+        tick = np.int64(queue.best)
+        while tick != queue.none and (book.mark <= tick if short == 0 else book.mark >= tick):
+            slot = np.int64(level_of(e, queue, tick).head)
+            while slot != 0:
+                holding = holding_at(e.holdings, slot)
+                following = np.int64(holding.next)
+                if (holding.flags & ISOLATED) == 0:
+                    index_account(e, slot - 1 - i * e.n_accounts)
+                slot = following
+            tick = next_level(e, queue, tick)
 
 
 @compiled

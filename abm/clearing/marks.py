@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from abm.clearing.margin import flag
-from abm.exchange.compilation import compiled
+from abm.exchange.compilation import compiled, inlined
 from abm.exchange.memory import (
     ON_MARGIN,
     QUEUES,
@@ -162,12 +162,19 @@ def may_matter(e: Any, book: Any, i: int) -> bool:
     )
 
 
+@inlined
+def quotes_changed(e: Any, book: Any, i: int) -> bool:
+    """Whether the best prices or the last one of a book are others than when marks were last made of them."""
+    bids, asks = queue_at(e.queues, i * QUEUES), queue_at(e.queues, i * QUEUES + 1)
+    return bids.best != book.seen_bid or asks.best != book.seen_ask or book.last != book.seen_last
+
+
 @component
 def requote(e: Any, book: Any, i: int) -> int:
     """Where the quotes or the last price of a book have changed, make the marks that depend on them. Answers 0."""
-    bids, asks = queue_at(e.queues, i * QUEUES), queue_at(e.queues, i * QUEUES + 1)
-    if bids.best == book.seen_bid and asks.best == book.seen_ask and book.last == book.seen_last:
+    if not quotes_changed(e, book, i):
         return 0
+    bids, asks = queue_at(e.queues, i * QUEUES), queue_at(e.queues, i * QUEUES + 1)
     book.seen_bid, book.seen_ask, book.seen_last = bids.best, asks.best, book.last
     remark(e, i)
     for k in range(book.first_feed, book.first_feed + book.n_feeds):

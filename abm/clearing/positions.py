@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from abm.clearing.margin import index_account, index_isolated, list_holding, lose_cash
-from abm.clearing.money import fee_of, holding_of, initial_of, notional, share, value
-from abm.clearing.reservation import reserve
-from abm.exchange.compilation import compiled
+from abm.clearing.margin import index_account, index_after_fill, list_holding
+from abm.clearing.money import fee_of, holding_of, initial_of, notional, part_of, part_up, share, value
+from abm.clearing.reservation import reserve, set_offset
+from abm.exchange.compilation import compiled, inlined
 from abm.exchange.memory import ISOLATED, PAUSED, STAGED, account_at, component, liquidation_at
 from abm.exchange.messages import Forced
 
@@ -37,69 +37,105 @@ def record(
     e.n_liquidations += 1
 
 
-@compiled
+@inlined
 def move(e: Any, book: Any, holding: Any, side: int, price: int, lots: int, fee: int) -> int:
     """Change a position by a fill, with its basis. Answers the profit that the lots it closes realise."""
     sign = 1 - 2 * side
-    position = np.int64(holding.position)
-    worth = value(book, price, lots)
-    closing, closed, closing_worth, gain = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    if position * sign < 0:
-        closing = min(lots, abs(position))
-        closed = share(holding.basis, closing, abs(position))
-        closing_worth = worth if closing == lots else value(book, price, closing)
-        gain = -sign * closing_worth - closed
+    position, basis = np.int64(holding.position), np.int64(holding.basis)
+    # without branches: who buys or sells, and has what, comes at random
+    opposite = np.int64(position * sign < 0)
+    size = abs(position)
+    closing = min(lots, size) * opposite
+    closed = share(basis, closing, max(size, np.int64(1)))
+    closing_worth = value(book, price, closing)
+    gain = -sign * closing_worth - closed
     holding.position = position + sign * lots
-    holding.basis += sign * (worth - closing_worth) - closed
+    holding.basis = basis + sign * (value(book, price, lots) - closing_worth) - closed
     holding.realised += gain
     holding.fees += fee
     return gain
 
 
 @component
-def fill(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int, rate: int) -> int:
-    """One side of a fill in an instrument with margin, at a fee rate in parts per million. Answers the profit realised."""
+def fill(
+    e: Any,
+    book: Any,
+    i: int,
+    buyer: int,
+    seller: int,
+    price: int,
+    lots: int,
+    buyer_rate: int,
+    seller_rate: int,
+    buyer_ordered: int,
+    seller_ordered: int,
+) -> int:
+    """A fill in an instrument with margin: first the buyer's side, then the seller's. Answers 0.
+
+    Rates are fees in parts per million; `ordered` is the initial margin that a resting order reserved for these lots.
+    """
+    _fill_side(e, book, i, buyer, 0, price, lots, buyer_rate, buyer_ordered)
+    _fill_side(e, book, i, seller, 1, price, lots, seller_rate, seller_ordered)
+    return 0
+
+
+@compiled
+def _fill_side(
+    e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int, rate: int, ordered: int
+) -> None:
     account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
-    sign, before, cash = 1 - 2 * side, np.int64(holding.position), np.int64(account.cash)
-    fee = fee_of(notional(book, price, lots), rate)
-    closing = min(lots, abs(before)) if before * sign < 0 else np.int64(0)
-    isolated = (holding.flags & ISOLATED) != 0
-    stays = isolated and owner == e.saving  # liquidated in part: all of the margin is there to save the rest
-    released = share(holding.margin, closing, abs(before)) if closing > 0 and isolated and not stays else np.int64(0)
-    closing_worth = value(book, price, closing)
+    sign, before, cash, posted = (
+        1 - 2 * side,
+        np.int64(holding.position),
+        np.int64(account.cash),
+        np.int64(holding.margin),
+    )
+    amount = notional(book, price, lots)
+    fee = part_of(amount, rate) if rate >= 0 else fee_of(amount, rate)
+    size = abs(before)
+    closing = min(lots, size) * np.int64(before * sign < 0)
+    isolated = np.int64(holding.flags & ISOLATED)
+    released = share(posted, closing, max(size, np.int64(1)))
     gain = move(e, book, holding, side, price, lots, fee)
-    book.open_interest += abs(holding.position) - abs(before)
-    holding.margin -= released
-    if stays:
-        holding.margin += gain
+    book.open_interest += abs(holding.position) - size
+    if isolated != 0 and owner == e.saving:  # liquidated in part: all of the margin is there to save the rest
+        holding.margin = posted + gain
     elif book.spot:
-        account.cash -= sign * value(book, price, lots) + fee
+        account.cash = cash - (sign * value(book, price, lots) + fee)
     else:
-        account.cash += gain + released - fee
-    if lots > closing:
-        if before == 0 or closing > 0:
-            e.stamp += 1
-            holding.since = e.stamp
-            holding.flags = holding.flags & ~(STAGED | PAUSED)
-        if isolated:
-            opened = abs(value(book, price, lots) - closing_worth)
-            post = min(-fee_of(-opened, initial_of(holding)), max(np.int64(0), account.cash))
-            account.cash -= post
-            holding.margin += post
+        free = cash + gain + released - fee
+        opened = abs(value(book, price, lots) - value(book, price, closing))
+        post = min(part_up(opened, initial_of(holding)), max(np.int64(0), free)) * isolated
+        account.cash = free - post
+        holding.margin = posted - released + post
+    if lots > closing and (before == 0 or closing > 0):
+        e.stamp += 1
+        holding.since = e.stamp
+        holding.flags = holding.flags & ~(STAGED | PAUSED)
+    _end_pause(e, i, owner, account, holding)
     account.session += gain - fee
     e.fee_income += fee
     list_holding(e, i, owner, holding)
-    if not isolated:
+    if isolated == 0:
         account.cross += np.int64(holding.position != 0) - np.int64(before != 0)
     if account.cash < 0 and account.cross == 0 and owner != e.fund:
         _cover(e, book, i, owner, side, price, account, holding)
-    reserve(account, holding)
-    if isolated:
-        index_isolated(e, i, owner, False)
-        lose_cash(e, owner, cash - account.cash)
+    if side == 0:
+        holding.bids -= ordered
     else:
-        index_account(e, owner)
-    return gain
+        holding.asks -= ordered
+    set_offset(holding)
+    reserve(account, holding)
+    index_after_fill(e, book, i, owner, account, holding, cash)
+
+
+@inlined
+def _end_pause(e: Any, i: int, owner: int, account: Any, holding: Any) -> None:
+    """Where the position that is paused was closed or opened anew, the account's pause is over."""
+    if account.paused != 0 and account.paused == 1 + i * e.n_accounts + owner:
+        if holding.position == 0 or (holding.flags & PAUSED) == 0:
+            account.paused = 0
+            index_account(e, owner)
 
 
 @compiled

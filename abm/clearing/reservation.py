@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 
 from abm.clearing.money import (
+    contribution,
     fee_of,
     free_cash,
     free_collateral,
     holding_of,
     initial_of,
     notional,
+    part_of,
     rates_of,
     value,
 )
@@ -85,7 +87,7 @@ def held(e: Any, book: Any, order: Any, lots: int) -> int:
     """What `lots` of a resting order reserve: money of a buy, lots of a sale; with margin the initial margin of either."""
     if book.money == ON_MARGIN:
         rate = initial_of(holding_of(e, np.int64(order.owner), np.int64(order.instrument)))
-        return np.int64(0) if order.flags & REDUCE else fee_of(notional(book, order_price(book, order), lots), rate)
+        return np.int64(0) if order.flags & REDUCE else part_of(notional(book, order_price(book, order), lots), rate)
     if order.flags & SELL:
         return lots
     rate = rates_of(e, order.owner, order.instrument).maker
@@ -104,12 +106,16 @@ def remaining(e: Any, slot: int, order: Any) -> int:
 @inlined
 def reservation(holding: Any, bids: int, asks: int) -> int:
     """What orders of these initial margins reserve beside a position: the greater side, less what it closes and opens again."""
-    offset = 2 * fee_of(abs(holding.basis), initial_of(holding))
-    if holding.position < 0:
-        bids -= offset
-    if holding.position > 0:
-        asks -= offset
+    position, offset = holding.position, holding.offset
+    bids -= offset if position < 0 else np.int64(0)
+    asks -= offset if position > 0 else np.int64(0)
     return max(np.int64(0), max(bids, asks))
+
+
+@inlined
+def set_offset(holding: Any) -> None:
+    """Reckon what a position spares its orders, after its basis has changed."""
+    holding.offset = 2 * part_of(abs(holding.basis), initial_of(holding))
 
 
 @inlined
@@ -148,6 +154,42 @@ def hold(e: Any, book: Any, order: Any, before: int, after: int) -> None:
         account_at(e.accounts, order.owner).reserved += change
 
 
+@inlined
+def hold_ordered(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int, ordered: int) -> None:
+    """Reserve margin for a plain order that comes to rest: `ordered` if that is known, else reckoned (-1)."""
+    holding = holding_of(e, owner, i)
+    if ordered < 0:
+        ordered = part_of(notional(book, price, lots), initial_of(holding))
+    if side == 0:
+        holding.bids += ordered
+    else:
+        holding.asks += ordered
+    reserve(account_at(e.accounts, owner), holding)
+
+
+@inlined
+def release_order(e: Any, book: Any, i: int, order: Any) -> None:
+    """Release the margin of a plain resting order that is cancelled."""
+    owner = np.int64(order.owner)
+    holding = holding_of(e, owner, i)
+    ordered = part_of(notional(book, np.int64(order.price), np.int64(order.quantity)), initial_of(holding))
+    if order.flags & SELL:
+        holding.asks -= ordered
+    else:
+        holding.bids -= ordered
+    reserve(account_at(e.accounts, owner), holding)
+
+
+@inlined
+def released(e: Any, book: Any, order: Any, before: int, after: int) -> int:
+    """Release what a plain resting order reserves for the lots that are filled now: at once, or answer the margin for its fill to release."""
+    if book.money == ON_MARGIN:
+        return held(e, book, order, before) - held(e, book, order, after)
+    if book.money != 0:
+        hold(e, book, order, before, after)
+    return np.int64(0)
+
+
 @component
 def margin_refusal(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int, released: int) -> int:
     """Check 9 where the instrument has margin: the reason to refuse an order that counts with `lots` at `price`, or 0."""
@@ -163,7 +205,7 @@ def margin_refusal(e: Any, book: Any, i: int, owner: int, side: int, price: int,
     rate = initial_of(holding)
     if not _allowed(e, i, notional(book, price, after), rate):
         return POSITION_LIMIT
-    ordered = fee_of(notional(book, price, lots), rate) - released
+    ordered = part_of(notional(book, price, lots), rate) - released
     bids, asks = holding.bids, holding.asks
     if side == 0:
         bids += ordered
@@ -182,6 +224,43 @@ def margin_refusal(e: Any, book: Any, i: int, owner: int, side: int, price: int,
         free = free_collateral(e, owner)
         means = min(means, free) if holding.flags & ISOLATED else free
     return 0 if need <= means else INSUFFICIENT_FUNDS
+
+
+@inlined
+def quick_margin(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int) -> int:
+    """Initial margin of an order that passes check 9, or -1 where that takes a closer look: another bracket, several crossed positions."""
+    account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
+    position, rate = np.int64(holding.position), initial_of(holding)
+    sign = 1 - 2 * side
+    amount = notional(book, price, lots)
+    ordered = part_of(amount, rate)
+    opening, after = lots, abs(position) + lots
+    if position * sign < 0:
+        after = abs(lots - abs(position))
+        opening = max(np.int64(0), lots - abs(position))
+        if opening == 0:
+            return ordered
+        amount = notional(book, price, opening)
+    bracket = bracket_at(e.brackets, margin_at(e.margins, i).first_bracket)
+    if rate < bracket.initial or notional(book, price, after) > bracket.up_to:
+        return np.int64(-1)
+    fees = rates_of(e, owner, i)
+    bids, asks = holding.bids, holding.asks
+    if side == 0:
+        bids += ordered
+    else:
+        asks += ordered
+    need = reservation(holding, bids, asks) - holding.reserved
+    need += part_of(amount, max(np.int64(0), max(fees.maker, fees.taker)))
+    at_mark = notional(book, np.int64(book.mark), opening)
+    need += abs(amount - at_mark)  # no less than the loss at once
+    means = account.cash - account.reserved
+    if account.cross != 0:
+        crossed = position != 0 and (holding.flags & ISOLATED) == 0
+        if account.cross > 1 or not crossed:
+            return np.int64(-1)
+        means += contribution(book, holding) - holding.offset // 2
+    return ordered if need <= means else np.int64(-1)
 
 
 @compiled

@@ -26,17 +26,35 @@ def pay_in_full(e: Any, book: Any, i: int, owner: int, side: int, price: int, lo
 
 
 @inlined
+def _rate(e: Any, owner: int, i: int, takes: bool) -> int:
+    """Fee rate of one side of a trade with margin; who is being liquidated pays none."""
+    rates = rates_of(e, owner, i)
+    rate = np.int64(rates.taker if takes else rates.maker)
+    return np.int64(0) if owner == e.free_of_fee else rate
+
+
+@inlined
 def settle(
-    e: Any, instrument: int, buyer: int, seller: int, price: int, lots: int, buyer_takes: bool, seller_takes: bool
+    e: Any,
+    instrument: int,
+    buyer: int,
+    seller: int,
+    price: int,
+    lots: int,
+    buyer_takes: bool,
+    seller_takes: bool,
+    ordered: int,
 ) -> None:
-    """Move the coins and the cash of one trade. Anonymous sides have neither."""
+    """Move the coins and the cash of one trade. Anonymous sides have neither.
+
+    `ordered` is the initial margin that the maker's order reserved for these lots, where that has not been released yet.
+    """
     book = book_at(e.books, instrument)
     if book.money == ON_MARGIN:
-        for side in range(2):
-            owner, takes = (buyer, buyer_takes) if side == 0 else (seller, seller_takes)
-            rates = rates_of(e, owner, instrument)
-            rate = np.int64(0) if owner == e.free_of_fee else np.int64(rates.taker if takes else rates.maker)
-            fill(e, book, instrument, owner, side, price, lots, rate)
+        buyer_rate = _rate(e, buyer, instrument, buyer_takes)
+        seller_rate = _rate(e, seller, instrument, seller_takes)
+        buyer_ordered, seller_ordered = (np.int64(0), ordered) if buyer_takes else (ordered, np.int64(0))
+        fill(e, book, instrument, buyer, seller, price, lots, buyer_rate, seller_rate, buyer_ordered, seller_ordered)
         return
     if book.money == IN_FULL:
         pay_in_full(e, book, instrument, buyer, 0, price, lots, buyer_takes)

@@ -21,7 +21,7 @@ from abm.exchange.messages import Records
 FORMAT = "exit-cascade checkpoint"
 VERSION = 1
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
-SPARSE = ("blocks", "upper", "holdings")
+SPARSE = ("blocks", "upper", "holdings", "ids")
 ADDRESSES = (*TABLES, *OUTPUTS, *COMPONENTS)
 
 
@@ -44,6 +44,16 @@ def _used(memory: Memory) -> dict[str, int]:
     return used | {"timers": int(engine["n_timers"]) + 1}
 
 
+def _filled(rows: Records) -> Any:
+    """Places of the records that hold anything; in pieces, as most of a large table may be pages that were never written."""
+    words, step = rows.view(np.uint32).reshape(len(rows), -1), 2**22
+    pieces = []
+    for start in range(0, len(rows), step):
+        piece = words[start : start + step]
+        pieces.append(start + np.flatnonzero(piece[:, 0] if piece.shape[1] == 1 else piece.any(axis=1)))
+    return np.concatenate([np.zeros(0, np.int64), *pieces])
+
+
 def _members(memory: Memory) -> Iterator[tuple[str, Any]]:
     import pyarrow as pa
 
@@ -58,7 +68,7 @@ def _members(memory: Memory) -> Iterator[tuple[str, Any]]:
     for name, count in _used(memory).items():
         rows = memory.tables[name][:count]
         if name in SPARSE:
-            filled = np.flatnonzero(rows.view(np.uint8).reshape(count, -1).any(axis=1))
+            filled = _filled(rows)
             yield name, pa.table({"index": pa.array(filled), **columns(rows[filled])})
         else:
             yield name, pa.table(columns(rows))
@@ -149,8 +159,8 @@ def read(path: Path) -> tuple[tuple[Instrument, ...], dict[str, int], Memory]:
     for name in TABLES:
         count = manifest["tables"][name]["rows"]
         values = columns(name)
-        if name not in SPARSE:
-            memory.grow(name, count, 0)
+        if name == "ids" or name not in SPARSE:
+            memory.grow(name, memory["n_ids"] if name == "ids" else count, 0)
         rows = memory.tables[name]
         where = values.pop("index") if name in SPARSE else slice(0, count)
         for field, column in values.items():

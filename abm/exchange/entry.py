@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from abm.clearing.money import holding_of, portion
-from abm.clearing.reservation import affordable, funded, hold, remaining
+from abm.clearing.money import holding_of, portion, prefetch_account
+from abm.clearing.reservation import affordable, funded, hold, released, remaining
 from abm.clearing.settlement import settle
 from abm.exchange.collars import bound_of, note_trade
 from abm.exchange.compilation import compiled, inlined, prefetch
@@ -15,6 +15,7 @@ from abm.exchange.memory import (
     HIDDEN,
     ICEBERG,
     IN_FULL,
+    ON_MARGIN,
     QUEUES,
     REDUCE,
     SELL,
@@ -60,9 +61,19 @@ HIDDEN_FLAG, REDUCE_FLAG = int(Flag.HIDDEN), int(Flag.REDUCE_ONLY)
 
 @inlined
 def trade(
-    e: Any, book: Any, i: int, price: int, lots: int, maker: Any, taker: int, owner: int, side: int, reason: int
+    e: Any,
+    book: Any,
+    i: int,
+    price: int,
+    lots: int,
+    maker: Any,
+    taker: int,
+    owner: int,
+    side: int,
+    reason: int,
+    ordered: int,
 ) -> None:
-    """Record and settle a trade of a resting order with an incoming one."""
+    """Record and settle a trade of a resting order with an incoming one, releasing `ordered` of the margin that it reserved."""
     row = trade_at(e.trades, e.n_trades)
     row.time, row.message, row.quantity, row.price = e.time, e.sequence, lots, price
     row.maker, row.taker, row.maker_owner, row.taker_owner = maker.order, taker, maker.owner, owner
@@ -72,9 +83,9 @@ def trade(
     book.new_last = 1
     if e.n_accounts != 0:
         if side == 0:
-            settle(e, i, owner, np.int64(maker.owner), price, lots, True, False)
+            settle(e, i, owner, np.int64(maker.owner), price, lots, True, False, ordered)
         else:
-            settle(e, i, np.int64(maker.owner), owner, price, lots, False, True)
+            settle(e, i, np.int64(maker.owner), owner, price, lots, False, True, ordered)
     if book.watched:
         note_trade(e, book, price)
 
@@ -172,7 +183,7 @@ def meet(
         if most == 0:
             e.reject = INSUFFICIENT_FUNDS
             return lots
-    trade(e, book, i, price, most, maker, taker, owner, side, reason)
+    trade(e, book, i, price, most, maker, taker, owner, side, reason, 0)
     use_up(e, book, slot, most)
     return lots - most
 
@@ -275,7 +286,7 @@ def _allot(
             spare -= extra
             part += extra
             if part > 0:
-                trade(e, book, i, price, part, order, taker, owner, side, reason)
+                trade(e, book, i, price, part, order, taker, owner, side, reason, 0)
                 use_up(e, book, slot, part)
                 shared -= part
         slot = following
@@ -316,22 +327,23 @@ def take(
         special = False
         while slot != 0 and lots > 0:
             maker = order_at(e.orders, slot)
-            prefetch(order_at(e.orders, maker.next))
+            following_order = order_at(e.orders, maker.next)
+            prefetch(following_order)
+            if book.money == ON_MARGIN:
+                prefetch_account(e, i, np.int64(following_order.owner))
             if (maker.flags & SPECIAL) != 0 or limited or (self_trade != ALLOW and maker.owner == owner):
                 special = True
                 break
             if lots < maker.quantity:
-                trade(e, book, i, tick, lots, maker, taker, owner, side, reason)
-                if funded(e, book):
-                    hold(e, book, maker, maker.quantity, maker.quantity - lots)
+                ordered = released(e, book, maker, maker.quantity, maker.quantity - lots)
+                trade(e, book, i, tick, lots, maker, taker, owner, side, reason, ordered)
                 maker.quantity -= lots
                 gone += lots
                 lots = np.int64(0)
             else:
                 full = maker.quantity
-                trade(e, book, i, tick, full, maker, taker, owner, side, reason)
-                if funded(e, book):
-                    hold(e, book, maker, full, 0)
+                ordered = released(e, book, maker, full, 0)
+                trade(e, book, i, tick, full, maker, taker, owner, side, reason, ordered)
                 gone += full
                 lots -= full
                 level.count -= 1

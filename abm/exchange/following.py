@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from abm.clearing.liquidation import liquidate
-from abm.clearing.margin import next_due
+from abm.clearing.margin import look_elsewhere, next_due
 from abm.clearing.marks import requote
 from abm.clearing.reservation import remaining
 from abm.exchange.admission import CLOSED_PHASE, CONTINUOUS, HALTED_PHASE, readmit
@@ -186,8 +186,11 @@ def follow(e: Any, book: Any, i: int) -> int:
             move_pegs(e, book, i, 1)
         if book.watch:
             requote(e, book, i)
+        moved = book.new_mark != 0
         if book.new_last or book.new_mark:
             trigger(e, book, i)
+        if moved and book.money == ON_MARGIN and book.phase != CONTINUOUS:
+            look_elsewhere(e, book, i)
         if book.phase != CONTINUOUS and book.phase != CALL:
             return 1
         if book.money == ON_MARGIN and book.phase == CONTINUOUS:

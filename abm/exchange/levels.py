@@ -207,11 +207,11 @@ def close_level(a: Any, queue: Any, tick: int) -> None:
 @inlined
 def unlink(a: Any, level: Any, order: Any) -> None:
     """Take an order out of the chain of its level. Without branches: which neighbours it has is as good as random."""
-    following, before = order.next, order.prev
+    following, before, head, tail = order.next, order.prev, level.head, level.tail
     order_at(a.orders, before).next = following  # record 0 takes what has no neighbour
     order_at(a.orders, following).prev = before
-    level.head = following if before == 0 else level.head
-    level.tail = before if following == 0 else level.tail
+    level.head = following if before == 0 else head
+    level.tail = before if following == 0 else tail
 
 
 @inlined

@@ -6,9 +6,19 @@ import numpy as np
 
 from abm.clearing.deleveraging import transfer
 from abm.clearing.margin import flag, index_again
-from abm.clearing.marks import note_move, remark_all, requote
-from abm.clearing.money import holding_of
-from abm.clearing.reservation import funded, has_funds, held, hold, remaining, unpayable
+from abm.clearing.marks import note_move, quotes_changed, remark_all, requote
+from abm.clearing.money import holding_of, prefetch_account
+from abm.clearing.reservation import (
+    funded,
+    has_funds,
+    held,
+    hold,
+    hold_ordered,
+    quick_margin,
+    release_order,
+    remaining,
+    unpayable,
+)
 from abm.exchange.admission import (
     CONTINUOUS,
     NONE,
@@ -16,7 +26,6 @@ from abm.exchange.admission import (
     POST_SLIDE,
     REDUCE_ONLY,
     barred,
-    needs_margin,
     re_enter,
     refusal,
     slide,
@@ -40,7 +49,7 @@ from abm.exchange.entry import (
     write_terms,
 )
 from abm.exchange.following import STOP_LIMIT, follow, room, trailing_price, wait
-from abm.exchange.levels import append, detach_plain
+from abm.exchange.levels import append, detach_plain, level_of
 from abm.exchange.memory import (
     DONE,
     EXPIRE,
@@ -100,6 +109,7 @@ HIDDEN_FLAG = int(Flag.HIDDEN)
 ALL_FLAGS = POST_ONLY | POST_SLIDE | REDUCE_FLAG | HIDDEN_FLAG | BY_MARK
 N_PHASES = len(Phase)
 PLAIN_MARKET = np.uint64(int(Kind.MARKET) << 16)
+PLAIN_MARKET_IOC = PLAIN_MARKET | np.uint64(IOC << 32)
 REJECTED, RESTING, PENDING = int(Status.REJECTED), int(Status.RESTING), int(Status.PENDING)
 STATUS_DONE = int(Status.DONE)
 EXPIRED_EVENT, MASS_CANCELLED = int(What.EXPIRED), int(What.MASS_CANCELLED)
@@ -343,14 +353,19 @@ def begin(e: Any, time: int) -> None:
     e.time = time
     e.n_moves = 0
     e.current = 0
+    e.entered = 0
 
 
 @compiled
 def resume(e: Any, slot: int, token: int) -> None:
     """A position's pause after the first stage of its liquidation is over."""
     holding = holding_at(e.holdings, slot)
+    e.entered = (slot - 1) // e.n_accounts
     if (holding.since & 0x7FFFFFFF) == token and (holding.flags & PAUSED) != 0:
         holding.flags = holding.flags & ~PAUSED
+        account = account_at(e.accounts, (slot - 1) % e.n_accounts)
+        if account.paused == slot:
+            account.paused = 0
         index_again(e, (slot - 1) // e.n_accounts, (slot - 1) % e.n_accounts)
         flag(e, (slot - 1) // e.n_accounts)
 
@@ -367,6 +382,7 @@ def change_order(e: Any, message: Any) -> int:
     if order.owner != message.owner:
         return NOT_OWNER
     i = np.int64(order.instrument)
+    e.entered = i
     e.status, e.filled, e.reject = STATUS_DONE, 0, 0
     refused = NONE
     if message.kind == CANCEL:
@@ -396,8 +412,9 @@ def settle_down(e: Any) -> int:
     i, resumed = e.following - 1, e.following != 0
     while resumed or e.unsettled != 0:
         if not resumed:
-            i = e.unsettled - 1 if e.unsettled > 0 else np.int64(0)
-            e.unsettled = 0
+            i = e.unsettled - 1 if e.unsettled > 0 else e.entered
+            e.unsettled = -1 if e.unsettled < 0 and i > 0 else 0  # those with lower numbers come in the next round
+            e.entered = 0
         while i < e.n_instruments:
             book = book_at(e.books, i)
             if resumed or book.unsettled:
@@ -416,6 +433,7 @@ def mass_cancel(e: Any, message: Any) -> int:
     """End the orders of an owner. Answers why not, or NONE."""
     if message.owner < 0:
         return UNKNOWN_OWNER
+    e.entered = max(np.int64(message.instrument), np.int64(0))
     slot = np.int64(account_at(e.accounts, message.owner).first)
     while slot != 0:
         following = np.int64(own_at(e.own, slot).next)
@@ -438,6 +456,7 @@ def operate(e: Any, message: Any) -> int:
         return NONE
     i = np.int64(message.instrument)
     book = book_at(e.books, i)
+    e.entered = i
     if message.kind == PHASE or message.kind == UNCROSS:
         if message.side >= N_PHASES:
             return BAD_SIDE
@@ -496,11 +515,13 @@ def fire_timers(e: Any, until: int) -> int:
             if slot > 0:
                 order = order_at(e.orders, slot)
                 i = np.int64(order.instrument)
+                e.entered = i
                 note(e, EXPIRED_EVENT, i, order.order, order.owner, remaining(e, slot, order), 0, 0)
                 finish(e, slot)
                 unsettle(e, i)
         else:
             book = book_at(e.books, argument)
+            e.entered = argument
             if book.token == token:
                 if kind == REOPEN_CALL:
                     set_phase(e, book, argument, CALL)
@@ -526,12 +547,15 @@ def quick_cancel(a: Any, e: Any, message: Any) -> bool:
     book = book_at(e.books, i)
     if order.owner != message.owner or flags > SELL or book.attention != 0:
         return False
-    if book.money != 0:
+    if book.money == ON_MARGIN:
+        release_order(e, book, i, order)
+    elif book.money != 0:
         hold(e, book, order, np.int64(order.quantity), 0)
     detach_plain(a, queue_at(e.queues, i * QUEUES + flags), order)
     end_slot(a, e, slot, order)
-    if book.watch:
+    if book.watch and quotes_changed(e, book, i):
         begin(e, np.int64(message.time))
+        e.entered = i
         requote(e, book, i)
     return True
 
@@ -554,8 +578,11 @@ def quick_order(a: Any, e: Any, message: Any, word: Any, outcome: Any, sequence:
     beyond = (price - queue_at(e.queues, i * QUEUES + 1 - side).best) * (
         1 - 2 * side
     )  # without a branch: sides come at random
-    if book.money != 0 and not quick_funds(e, book, i, owner, side, price, lots, is_market):
-        return False
+    ordered = np.int64(0)
+    if book.money != 0:
+        ordered = quick_funds(e, book, i, owner, side, price, lots, is_market)
+        if ordered < 0:
+            return False
     left = lots
     if beyond >= 0:
         if not room(e):
@@ -575,24 +602,34 @@ def quick_order(a: Any, e: Any, message: Any, word: Any, outcome: Any, sequence:
         order.quantity, order.order, order.price, order.owner = left, order_id, price, owner
         order.instrument, order.flags, order.reason = i, side, message.reason
         append(a, e, queue_at(e.queues, i * QUEUES + side), slot, order, price)
-        if book.money != 0:
+        if book.money == IN_FULL:
             hold(e, book, order, 0, left)
-    if book.watch:
+        elif book.money != 0:
+            hold_ordered(e, book, i, owner, side, price, left, ordered if left == lots else np.int64(-1))
+    if book.watch and quotes_changed(e, book, i):
         if beyond < 0:
             e.sequence = sequence
             begin(e, np.int64(message.time))
+        e.entered = i
         requote(e, book, i)
     return True
 
 
-@compiled
-def quick_funds(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int, is_market: bool) -> bool:
-    """Whether an order's owner is known and has the means; where not, or it would need care, the long way round tells."""
+@inlined
+def quick_funds(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int, is_market: bool) -> int:
+    """Initial margin of an order whose owner is known and has the means; -1 where not, or where the long way round has to tell."""
     if owner < 0 or owner >= e.n_accounts:
-        return False
+        return np.int64(-1)
     if book.money == IN_FULL:
-        return not (is_market and side == 0) and has_funds(e, book, i, owner, side, price, lots, 0)
-    return needs_margin(e, book, i, MARKET if is_market else LIMIT, side, price, lots, owner, 0, 0) == NONE
+        return (
+            np.int64(0)
+            if not (is_market and side == 0) and has_funds(e, book, i, owner, side, price, lots, 0)
+            else np.int64(-1)
+        )
+    if is_market:
+        best = queue_at(e.queues, i * QUEUES + 1 - side)
+        price = np.int64(book.mark) if best.best == best.none else np.int64(best.best)
+    return quick_margin(e, book, i, owner, side, price, lots)
 
 
 @component
@@ -614,7 +651,7 @@ def new_order(e: Any, message: Any) -> int:
         return DUPLICATE_ID
     row.slot = DONE
     e.highest_id = max(e.highest_id, np.int64(message.order))
-    e.filled, e.reject = 0, 0
+    e.filled, e.reject, e.entered = 0, 0, i
     refused = accept_order(e, book, i, message)
     unsettle(e, i)
     return refused
@@ -649,6 +686,12 @@ def look_ahead(a: Any, e: Any, messages: int, m: int) -> None:
         if e.margined:
             i = min(max(np.int64(soon.instrument), np.int64(0)), e.n_instruments - 1)
             prefetch(holding_of(e, owner, i))
+            if soon.kind == MARKET:
+                queue = queue_at(e.queues, i * QUEUES + 1 - (soon.side & 1))
+                if queue.best != queue.none:
+                    first = order_at(a.orders, level_of(a, queue, np.int64(queue.best)).head)
+                    prefetch_account(e, i, np.int64(first.owner))
+                    prefetch_account(e, i, owner)
     prefetch(id_at(a.ids, known_id(e, message_at(messages, m + 32))))
     slot = np.int64(id_at(a.ids, known_id(e, message_at(messages, m + 16))).slot)
     prefetch(order_at(a.orders, max(slot, 0)))
@@ -692,7 +735,7 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
         if e.next_timer > now:
             word = head_at(messages, m).word
             rest = word & PLAIN_LIMIT
-            if rest == 0 or rest == PLAIN_MARKET:
+            if rest == 0 or rest == PLAIN_MARKET_IOC or rest == PLAIN_MARKET:
                 if quick_order(a, e, message, word, outcome, sequence + m):
                     if e.unsettled != 0 and not settle_down(e):
                         return m + 1

@@ -180,15 +180,19 @@ ACCOUNT = np.dtype(
         ("last", u4),
         ("held", i4),  # 1 + the first instrument with margin that it ever held
         ("cross", i4),  # crossed positions that are open
+        ("paused", u4),  # its crossed position that is paused, and the account with it
         ("tier", i1),
-        ("pad", i1, 15),  # to a cache line
+        ("pad", i1, 11),  # to a cache line
     ]
 )
 HOLDING = np.dtype(
     [
         ("position", i8),
         ("basis", i8),  # money paid for it, signed as the position: what is open at average entry
-        ("margin", i8),  # posted, isolated
+        (
+            "offset",
+            i8,
+        ),  # twice its initial margin: what orders that close it and open as much on the other side need not reserve
         ("headroom", i8),  # money an isolated position may lose before it must be indexed anew
         ("bids", i8),  # initial margins of resting orders
         ("asks", i8),
@@ -198,6 +202,7 @@ HOLDING = np.dtype(
         ("flags", i1),
         ("pad1", i1),
         # second cache line: what only trades touch
+        ("margin", i8),  # posted, isolated
         ("since", i8),
         ("realised", i8),
         ("fees", i8),
@@ -205,7 +210,7 @@ HOLDING = np.dtype(
         ("next", u4),  # in the index
         ("prev", u4),
         ("key", i4),  # its tick there; 0 = not in it
-        ("pad2", i1, 20),
+        ("pad2", i1, 12),
     ]
 )
 MARGIN = np.dtype(
@@ -377,6 +382,7 @@ ENGINE = np.dtype(
         ("transfer_price", i8),
         ("transfer_parent", i8),
         ("transfer_cash", i8),  # of its account before
+        ("entered", i8),  # instrument that the message or timer concerns
         ("following", i8),  # 1 + the instrument whose entry is being followed up; 0 none
         ("index_pages", i8),  # pages that the index of positions may still need
         ("filled", i8),  # answers of the latest entry
@@ -427,9 +433,9 @@ def component(function: Callable[..., Any]) -> Any:
 
 
 def aligned(size: int, dtype: np.dtype[np.void]) -> Records:
-    """Zeroed records that start on a cache line. What is never written takes no memory."""
-    raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
+    """Zeroed records that start on a pair of cache lines. What is never written takes no memory."""
+    raw = np.zeros(size * dtype.itemsize + 128, np.uint8)
+    start = -raw.ctypes.data % 128
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 

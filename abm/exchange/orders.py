@@ -125,11 +125,10 @@ def new_slot(a: Any, e: Any, order_id: int, owner: int) -> int:
     e.potential += 1
     if owner >= 0:
         mine, row = own_at(a.own, slot), account_at(a.accounts, owner)
-        mine.prev, mine.next = row.last, 0
-        if row.last != 0:
-            own_at(a.own, row.last).next = slot
-        else:
-            row.first = slot
+        first, last = row.first, row.last  # all is read before: then there are no branches, and owners come at random
+        mine.prev, mine.next = last, 0
+        own_at(a.own, last).next = slot  # record 0 takes it where there is none
+        row.first = slot if last == 0 else first
         row.last = slot
     return np.int64(slot)
 
@@ -140,14 +139,11 @@ def end_slot(a: Any, e: Any, slot: int, order: Any) -> None:
     id_at(a.ids, order.order).slot = DONE
     if order.owner >= 0:
         mine, row = own_at(a.own, slot), account_at(a.accounts, order.owner)
-        if mine.prev != 0:
-            own_at(a.own, mine.prev).next = mine.next
-        else:
-            row.first = mine.next
-        if mine.next != 0:
-            own_at(a.own, mine.next).prev = mine.prev
-        else:
-            row.last = mine.prev
+        before, after, first, last = mine.prev, mine.next, row.first, row.last
+        own_at(a.own, before).next = after
+        own_at(a.own, after).prev = before
+        row.first = after if before == 0 else first
+        row.last = before if after == 0 else last
     order.next = e.free
     e.free = slot
     e.potential -= 1

@@ -166,8 +166,10 @@ class Clearing:
 
     # ------------------------------------------------------------------------------------------------------- a fill
 
-    def _fill(self, book: Any, owner: int, sign: int, lots: int, price: int, rate: int) -> None:
-        """One side of a trade, or of a transfer."""
+    def _fill(
+        self, book: Any, owner: int, sign: int, lots: int, price: int, rate: int, *, of_part: bool = False
+    ) -> None:
+        """One side of a trade, or of a transfer; `of_part`: of a liquidation's order for a part of an isolated position."""
         i, instrument = book.index, book.instrument
         position, basis = self.position[owner][i], self.basis[owner][i]
         closing = min(lots, abs(position)) if position * sign < 0 else 0
@@ -177,7 +179,7 @@ class Clearing:
         closed = released = profit = 0
         if closing:
             closed = share(basis, closing, abs(position))
-            released = share(self.margin[owner][i], closing, abs(position))
+            released = 0 if of_part else share(self.margin[owner][i], closing, abs(position))
             profit = -sign * worth_closed - closed
         fee = part(notional(instrument, price, lots), rate)
 
@@ -188,6 +190,8 @@ class Clearing:
             self._open_position(owner, book)
         if instrument.kind == "spot":
             self.cash[owner] -= sign * worth + fee
+        elif of_part:
+            self.margin[owner][i] += profit
         else:
             self.cash[owner] += profit + released - fee
         if self.isolated[owner][i] and opening:
@@ -455,7 +459,7 @@ class Clearing:
         if book not in self.margined or book.phase is not Phase.CONTINUOUS:
             return False
         due = [owner for owner in range(self.accounts) if self._is_short_of_margin(owner, book)]
-        due = [owner for owner in due if not self.paused[owner][book.index]]
+        due = [owner for owner in due if not self._is_paused(owner, book)]
         if not due:
             return False
 
@@ -468,6 +472,14 @@ class Clearing:
         self.noted["due_at_once", min(len(due), 3)] += 1
         self._liquidate(book, min(due, key=turn))
         return True
+
+    def _is_paused(self, owner: int, book: Any) -> bool:
+        """A crossed account is paused as a whole."""
+        if self.isolated[owner][book.index]:
+            return self.paused[owner][book.index]
+        beside = any(self.paused[owner][other.index] for other in self._crossed(owner) if other is not book)
+        self.noted["paused_beside"] += beside
+        return beside or self.paused[owner][book.index]
 
     def _liquidate(self, found_in: Any, owner: int) -> None:
         isolated = self.isolated[owner][found_in.index]
@@ -482,8 +494,7 @@ class Clearing:
         book = found_in
         if not isolated:
             able = [other for other in self._crossed(owner) if other.phase is Phase.CONTINUOUS]
-            able = [other for other in able if not self.paused[owner][other.index]]
-            self.noted["paused_beside"] += any(self.paused[owner][other.index] for other in self._crossed(owner))
+            self.noted["halted_beside"] += len(able) < len(self._crossed(owner))
             book = max(able, key=lambda other: (self._maintenance(owner, other, other.mark), -other.index))
             self.noted["reduced_elsewhere"] += book is not found_in
         sign = sign_of(self.position[owner][book.index])
@@ -498,7 +509,9 @@ class Clearing:
         if first_stage:
             self.staged[owner][book.index] = True
         cash_before = self.cash[owner]
-        fills, stopped = self._enter_forced(book, owner, seizure.side, lots, seizure.limit, seizure.number)
+        of_part = seizure.isolated and lots < abs(self.position[owner][book.index])
+        fills, stopped = self._enter_forced(book, owner, seizure.side, lots, seizure.limit, seizure.number, of_part)
+        self.noted["part_of_isolated"] += of_part
         filled = sum(lots for _, lots in fills)
         amount = self._pay_fund(seizure, fills, cash_before)
         self._record_seizure(
@@ -588,7 +601,7 @@ class Clearing:
         raise NotImplementedError
 
     def _enter_forced(
-        self, book: Any, owner: int, side: Side, lots: int, limit: int, number: int
+        self, book: Any, owner: int, side: Side, lots: int, limit: int, number: int, of_part: bool
     ) -> tuple[list[tuple[int, int]], bool]:
         """Let the order of a liquidation trade. Return its fills and whether a rule stopped trading."""
         raise NotImplementedError
@@ -871,7 +884,7 @@ class Clearing:
             owed = notional(book.instrument, book.mark, abs(position)) * parts * sign_of(position)
             paid = -(-owed // PPB)  # payers round up, receivers down
             self.residue += paid
-            self.funding[owner][i] += paid
+            self.funding[owner][i] -= paid
             self._take(owner, book, paid)
         state.rate, state.paid = parts, self.time
         return parts / PPB
@@ -923,7 +936,7 @@ class Clearing:
         winners = [owner for owner in range(self.accounts) if self.profit[owner] > 0 and owner != self.fund]
         total = sum(self.profit[owner] for owner in winners)
         for owner in winners:
-            owed = self.profit[owner] * deficit // total
+            owed = self.profit[owner] * min(deficit, total) // total
             paid = min(owed, max(0, self._plain_means(owner)))
             self.noted["socialised", paid < owed] += deficit > 0
             self.cash[owner] -= paid

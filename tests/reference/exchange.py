@@ -90,6 +90,7 @@ class Order:
     stop_price: int = 0  # price at which a stop triggers; 0 = not known yet
     stop_since: int = 0  # stamp: since when it stands at that price
     pegged_to: int = 0  # best price a peg was last placed by; 0 = none
+    of_part: bool = False  # a liquidation's order for a part of an isolated position
 
 
 @dataclass(eq=False)
@@ -288,8 +289,14 @@ class ReferenceExchange(Clearing):
         else:
             outcome = (0, Status.DONE, Reject.NONE)
         self.noted["reject", reject] += 1
-        self._follow()
+        self._follow(self._first_concerned(message))
         return outcome
+
+    def _first_concerned(self, message: SimpleNamespace) -> int:
+        if message.kind in BY_ORDER:
+            order = self.orders.get(message.order)
+            return order.instrument if order else 0
+        return message.instrument if 0 <= message.instrument < len(self.books) and message.kind != Kind.CLOCK else 0
 
     def _begin(self) -> None:
         """Before a message or a timer."""
@@ -468,11 +475,11 @@ class ReferenceExchange(Clearing):
 
     def _check_funds(self, book: Book, order: Order, quantity: int, price: int) -> Reject:
         """Check 9, with the order's own reservation free."""
-        if order.owner == self.fund or not self._has_money(book):
+        if not self._has_money(book):
             return Reject.NONE
         if self._is_paid_in_full(book):
             return Reject.NONE if self._affords(book, order, quantity, price) else Reject.INSUFFICIENT_FUNDS
-        if order.flags & Flag.REDUCE_ONLY:
+        if order.owner == self.fund or order.flags & Flag.REDUCE_ONLY:
             return Reject.NONE
         if order.kind == Kind.MARKET:
             best = book.best(1 - order.side) if book.phase is Phase.CONTINUOUS else 0
@@ -877,14 +884,15 @@ class ReferenceExchange(Clearing):
 
     # ------------------------------------------------------------------------------------- what follows; the timers
 
-    def _follow(self) -> None:
-        """What follows an entry: every instrument in turn, until nothing is set off any more."""
+    def _follow(self, first: int = 0) -> None:
+        """What follows an entry: every instrument in turn, its own first, until nothing is set off any more."""
         while True:
             before = self._stirred
-            for book in self.books:
+            for book in self.books[first:]:
                 self._follow_up(book)
-            if self._stirred == before:
+            if self._stirred == before and first == 0:
                 return
+            first = 0
 
     def _follow_up(self, book: Book) -> None:
         while True:
@@ -922,9 +930,9 @@ class ReferenceExchange(Clearing):
         if timer in self._timers:
             self._timers.remove(timer)
         self._begin()
-        self.time, _, _, action = timer
+        self.time, _, book, action = timer
         if action():
-            self._follow()
+            self._follow(book.index)
         return True
 
     def _expiry_of(self, order: Order) -> Callable[[], bool]:
@@ -1123,8 +1131,6 @@ class ReferenceExchange(Clearing):
         """Return how many lots of a market buy its owner can pay at this price; other orders are covered already."""
         if not self._is_paid_in_full(book) or order.kind != Kind.MARKET or order.side == Side.SELL:
             return order.quantity
-        if order.owner == self.fund:
-            return order.quantity
         free, lots = self._free_cash(order.owner, order), order.quantity
         lots = min(lots, max(0, free) // (price * book.instrument.unit))
         return bisect_right(range(1, lots + 1), free, key=lambda n: self._cost(book, order.owner, n, price))
@@ -1168,12 +1174,12 @@ class ReferenceExchange(Clearing):
                 continue
             if self._has_money(book):
                 rate = 0 if order.number < 0 else self._rate(book, order.owner, role)
-                self._fill(book, order.owner, sign, lots, price, rate)
+                self._fill(book, order.owner, sign, lots, price, rate, of_part=order.of_part)
             else:
                 self.position[order.owner][book.index] += sign * lots
 
     def _enter_forced(
-        self, book: Book, owner: int, side: Side, lots: int, limit: int, number: int
+        self, book: Book, owner: int, side: Side, lots: int, limit: int, number: int, of_part: bool
     ) -> tuple[list[tuple[int, int]], bool]:
         order = Order(
             number=-number,
@@ -1192,6 +1198,7 @@ class ReferenceExchange(Clearing):
             flags=0,
             self_trade=SelfTrade.ALLOW,
             reason=Reason.LIQUIDATION,
+            of_part=of_part,
         )
         first = len(self._trades)
         self._work(book, order)

@@ -6,7 +6,7 @@ and hypothesis (`histories`, which shrinks to few and simple messages). Historie
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -405,7 +405,7 @@ def random_tape(
 
     A market that the operator halts or closes is opened again some messages later, and now and then one is that a rule
     may have closed, so that tapes stay busy. Where accounts `lean`, even ones mostly buy and odd ones sell, so that
-    positions grow.
+    positions grow, and prices jump more often.
     """
     choose = Dice(rng)
     weights = MIX | dict(mix or {})
@@ -429,8 +429,10 @@ def random_tape(
 def _lean(choose: Choose, intent: Intent) -> None:
     if intent["owner"] == 9 and chance(choose, 80):
         intent["owner"] = choose.integer(0, 8)
-    if "away" in intent and "distance" in intent and chance(choose, 50):
+    if "away" in intent and "distance" in intent and chance(choose, 65):
         intent["side"] = intent["owner"] % 2
+    if chance(choose, 5):
+        intent["drift"] = pick(choose, (6, -6, 20, -20))
 
 
 def _opening(choose: Choose, instrument: int) -> Intent:
@@ -550,20 +552,44 @@ class MarginedHistory(History):
     """A history with margin: accounts begin without positions but in spot, and the calls stand in the order of the tape."""
 
     calls: tuple[Call, ...]
+    rows: tuple[int, ...] = ()  # accounts in the order in which they are endowed; none = of their numbers
 
     def open[E](self, make: Callable[..., E]) -> E:
         """Make an exchange and endow its accounts. Its clearing house is its attribute `house`, or itself."""
         exchange: Any = make(self.instruments, accounts=self.accounts, ledger=self.ledger)
-        everyone = np.arange(self.accounts, dtype=np.int32)
+        rows = np.array(self.rows or range(self.accounts), np.int32)
         house = house_of(exchange)
-        house.credit(everyone, "opening", cash=np.array(self.cash) / 1e6)
+        house.credit(rows, "opening", cash=np.array(self.cash)[rows] / 1e6)
         for account in range(self.accounts):
             exchange.tier[account] = self.tier[account]
         for at, instrument in enumerate(self.instruments):
             if instrument.kind == "spot":
-                coins = np.array([position[at] for position in self.position]) * instrument.lot
-                house.credit(everyone, "opening", coins=coins, instrument=instrument.name)
+                coins = np.array(self.position)[rows, at] * instrument.lot
+                house.credit(rows, "opening", coins=coins, instrument=instrument.name)
         return exchange  # type: ignore[no-any-return]
+
+    def renumbered(self, new: Sequence[int]) -> "MarginedHistory":
+        """The same with account k as number new[k]."""
+        old = [list(new).index(account) for account in range(self.accounts)]
+        numbers = np.array([*new, self.accounts], np.int32)  # the fund stays
+        tape = self.tape.copy()
+        known = (tape["owner"] >= 0) & (tape["owner"] <= self.accounts)
+        tape["owner"][known] = numbers[tape["owner"][known]]
+        calls = tuple(
+            replace(call, arguments=call.arguments | {"rows": numbers[call.arguments["rows"]]})
+            if "rows" in call.arguments
+            else call
+            for call in self.calls
+        )
+        return replace(
+            self,
+            cash=tuple(self.cash[account] for account in old),
+            position=tuple(self.position[account] for account in old),
+            tier=tuple(self.tier[account] for account in old),
+            rows=tuple(int(new[account]) for account in (self.rows or range(self.accounts))),
+            tape=tape,
+            calls=calls,
+        )
 
     def slices(self, size: int) -> Iterator[tuple[list[Call], Records]]:
         """Parts of the tape of at most `size` messages, each with the calls made before it."""
@@ -579,6 +605,7 @@ class Scale:
     price: float  # highest, in currency; the tick is a cent
     lots: int  # of the book, that one lot of an intent is
     money: int  # money units that one of the endowment is
+    crowded: bool  # one thin book makes its own mark; those who lean to buy are poor and hold as much as they may
 
     @property
     def is_huge(self) -> bool:
@@ -587,9 +614,10 @@ class Scale:
 
 def _choose_scale(choose: Choose) -> Scale:
     price = pick(choose, (1.2, 0.6, 4.0, 4.0))
+    crowded = chance(choose, 30)
     if chance(choose, 12):  # products of money and lots need more than 64 bits
-        return Scale(price, 20_000_000, 10_000_000 * int(price / 0.6))
-    return Scale(price, pick(choose, (3, 1, 8, 3)), int(price / 0.6))
+        return Scale(price, 20_000_000, 10_000_000 * int(price / 0.6), crowded)
+    return Scale(price, pick(choose, (1, 1, 3, 8)), int(price / 0.6), crowded)
 
 
 MARGIN_MIX = {
@@ -598,7 +626,7 @@ MARGIN_MIX = {
     "UNCROSS": 5,
     "REFERENCE": 4,
     "CLOCK": 25,
-    "closing": 50,
+    "closing": 15,
     "spoilt": 15,
     "MARKET": 110,
 }
@@ -608,14 +636,17 @@ MARGIN_MIXES: tuple[dict[str, int], ...] = (
     {"LIMIT": 350, "MARKET": 300, "sweep": 100},
     {"MARK": 250},
     {"PHASE": 40, "UNCROSS": 40, "REPLACE": 100},
-    {"closing": 250, "PEGGED": 100},
+    {"closing": 120, "PEGGED": 100},
 )
+DEEP_MIX = {"LIMIT": 1500, "MARKET": 200, "sweep": 80, "MARK": 6, "closing": 0, "PHASE": 3, "UNCROSS": 3, "PEGGED": 10}
+"""For crowds: books in which the order of a liquidation finds something, so that one sets off the next."""
 
 _MARKETS: tuple[tuple[str, ...], ...] = (
     ("perpetual",),
     ("perpetual",),
     ("inverse",),
     ("spot",),
+    ("spot", "perpetual"),
     ("plain", "perpetual"),
     ("perpetual", "plain"),
     ("plain", "inverse"),
@@ -629,6 +660,8 @@ _MARKETS: tuple[tuple[str, ...], ...] = (
     ("spot", "future", "plain"),
 )
 """Kinds of the instruments that are traded together; plain = spot that is paid in full."""
+
+_CROWDED = (("perpetual",), ("inverse",), ("future",))
 
 _BRACKETS = (
     ((None, 20, 0.025),),
@@ -653,7 +686,7 @@ def _choose_brackets(choose: Choose, scale: int) -> tuple[Bracket, ...]:
     )
 
 
-def _choose_margin(choose: Choose, kind: str, sources: Sequence[str], scale: int) -> Margin:
+def _choose_margin(choose: Choose, kind: str, sources: Sequence[str], scale: Scale) -> Margin:
     window = pick(choose, (0.03, 0.3, 0.0001))
     index = {name: pick(choose, (1.0, 2.0, 0.3)) for name in sources}
     by_index = Mark(index=index, window=window, clip=pick(choose, (0.02, 0.3)))
@@ -661,15 +694,15 @@ def _choose_margin(choose: Choose, kind: str, sources: Sequence[str], scale: int
         style=pick(choose, ("full", "ladder", "staged")),
         fee=pick(choose, (0.0125, 0.0, 0.15)),
         stage=pick(choose, (0.2, 0.55)),
-        staged_above=pick(choose, (0.0, 0.003, 0.001)) * scale,
+        staged_above=pick(choose, (0.0, 0.003, 0.001)) * scale.money,
         pause=pick(choose, (0.01, 0.08)),
         takes_over=chance(choose, 60),
         deficit=pick(choose, ("rank", "water", "socialise", "rank", "water")),
         redraw=pick(choose, (0.0, 0.04, 0.3)),
     )
     return Margin(
-        brackets=_choose_brackets(choose, scale),
-        mark=pick(choose, ("operator", Mark(), by_index, by_index)),
+        brackets=_choose_brackets(choose, scale.money),
+        mark=Mark() if scale.crowded else pick(choose, ("operator", Mark(), by_index, by_index)),
         funding=Funding(interval=pick(choose, (0.5, 0.05))) if kind in ("perpetual", "inverse") else None,
         liquidation=liquidation,
     )
@@ -678,10 +711,11 @@ def _choose_margin(choose: Choose, kind: str, sources: Sequence[str], scale: int
 def choose_margined_instruments(choose: Choose, scale: Scale) -> tuple[Instrument, ...]:
     """One to three instruments of one market, with prices around the same number of currency."""
     # Who buys spot from himself with little cash does so a few lots at a time, which takes for ever where lots are many
-    kinds = pick(choose, [kinds for kinds in _MARKETS if "plain" not in kinds] if scale.is_huge else _MARKETS)
+    markets = [kinds for kinds in _MARKETS if "plain" not in kinds] if scale.is_huge else _MARKETS
+    kinds = pick(choose, _CROWDED if scale.crowded else markets)
     names = ("alpha", "beta", "gamma")[: len(kinds)]
     sources = [name for name, kind in zip(names, kinds, strict=True) if kind == "plain"]
-    halting = chance(choose, 40)
+    halting = chance(choose, 20 if scale.crowded else 40)
     instruments = []
     for name, kind in zip(names, kinds, strict=True):
         rules = [_choose_rule(choose, names) for _ in range(pick(choose, (0, 1, 2)))] if halting else []
@@ -696,24 +730,25 @@ def choose_margined_instruments(choose: Choose, scale: Scale) -> tuple[Instrumen
                 max_order=(0.003 if kind == "inverse" else 0.03) * scale.lots,
                 matching=pick(choose, ("price_time", "price_time", "pro_rata")),
                 opening=pick(choose, ("continuous",) * 9 + ("call",)),
-                fees=pick(choose, _MARGIN_FEES),
+                fees=pick(choose, _MARGIN_FEES[:2] if scale.crowded else _MARGIN_FEES),
                 rules=tuple(rules),
-                margin=None if kind == "plain" else _choose_margin(choose, kind, sources, scale.money),
+                margin=None if kind == "plain" else _choose_margin(choose, kind, sources, scale),
             )
         )
     return tuple(instruments)
 
 
-def _choose_terms(choose: Choose, instruments: Sequence[Instrument], accounts: int) -> list[Call]:
-    """Leverage and mode of everyone in everything, and what the fund begins with."""
+def _choose_terms(choose: Choose, instruments: Sequence[Instrument], accounts: int, scale: Scale) -> list[Call]:
+    """Leverage and mode of everyone in everything."""
     everyone = np.arange(accounts, dtype=np.int32)
     calls = []
     for instrument in instruments:
         if instrument.margin:
-            isolated = [instrument.kind != "spot" and chance(choose, 40) for _ in range(accounts)]
+            isolated = [instrument.kind != "spot" and chance(choose, 25) for _ in range(accounts)]
             allowed = [
-                leverage for leverage in (20, 10, 10, 5, 3, 1, 7.3, 50) if leverage <= instrument.margin.leverage
+                leverage for leverage in (20, 10, 20, 10, 3, 1, 7.3, 50, 45) if leverage <= instrument.margin.leverage
             ]
+            allowed = [max(allowed)] if scale.crowded else allowed
             leverage = [pick(choose, allowed) for _ in range(accounts)]
             arguments = {"rows": everyone, "instrument": instrument.name, "leverage": leverage, "isolated": isolated}
             calls.append(Call(0, "set_terms", arguments))
@@ -771,28 +806,32 @@ def _choose_margined_endowment(
     def lots(instrument: Instrument) -> int:
         return pick(choose, (20, 60, 3, 0)) * scale.lots if instrument.kind == "spot" else 0
 
+    def cash(account: int) -> int:
+        crowd = (4, 9) if account % 2 == 0 else (60, 120)
+        return choose.integer(0, 1000) * pick(choose, crowd if scale.crowded else (60, 12, 6, 3)) * scale.money
+
     return {
-        "cash": tuple(choose.integer(0, 1000) * pick(choose, (60, 8, 4, 4)) * scale.money for _ in range(accounts)),
+        "cash": tuple(cash(account) for account in range(accounts)),
         "position": tuple(tuple(lots(instrument) for instrument in instruments) for _ in range(accounts)),
         "tier": tuple(choose.integer(0, min(len(item.fees) for item in instruments) - 1) for _ in range(accounts)),
     }
 
 
 def _margined_history(
-    choose: Choose, make_tape: Callable[[tuple[Instrument, ...], int], Records], calls_in_a_hundred: int
+    choose: Choose, make_tape: Callable[[tuple[Instrument, ...], int, bool], Records], calls_in_a_hundred: int
 ) -> MarginedHistory:
     scale = _choose_scale(choose)
     instruments = choose_margined_instruments(choose, scale)
-    accounts = pick(choose, (4, 5, 8))
+    accounts = 8 if scale.crowded else pick(choose, (4, 5, 8))
     endowment = _choose_margined_endowment(choose, instruments, accounts, scale)
-    calls = _choose_terms(choose, instruments, accounts)
+    calls = _choose_terms(choose, instruments, accounts, scale)
     funds = {
         "rows": np.array([accounts], np.int32),
         "why": "opening",
         "cash": pick(choose, (0, 300, 3000)) * scale.money / 1e6,
     }
     calls.append(Call(0, "credit", funds))
-    tape = make_tape(instruments, accounts)
+    tape = make_tape(instruments, accounts, scale.crowded)
     tape["quantity"] *= scale.lots
     tape["display"] *= scale.lots
     for at in range(1, len(tape)):
@@ -806,9 +845,10 @@ def random_margined_history(seed: int, n: int, *, mix: Mapping[str, int] | None 
     """Return a history with margin and n messages; the same for the same seed."""
     rng = np.random.default_rng(seed)
     choose = Dice(rng)
-    weights = MARGIN_MIX | dict(pick(choose, MARGIN_MIXES) if mix is None else mix)
 
-    def make_tape(instruments: tuple[Instrument, ...], accounts: int) -> Records:
+    def make_tape(instruments: tuple[Instrument, ...], accounts: int, crowded: bool) -> Records:
+        some = DEEP_MIX if crowded and chance(choose, 70) else pick(choose, MARGIN_MIXES)
+        weights = MARGIN_MIX | dict(some if mix is None else mix)
         return random_tape(rng, instruments, n, accounts=accounts, mix=weights, lean=True)
 
     return _margined_history(choose, make_tape, 4)
@@ -818,7 +858,7 @@ def random_margined_history(seed: int, n: int, *, mix: Mapping[str, int] | None 
 def margined_histories(draw: st.DrawFn, *, mix: Mapping[str, int] | None = None) -> MarginedHistory:
     """Strategy: histories with margin of a few dozen messages, which shrink."""
 
-    def make_tape(instruments: tuple[Instrument, ...], accounts: int) -> Records:
+    def make_tape(instruments: tuple[Instrument, ...], accounts: int, _: bool) -> Records:
         few = st.lists(_intents(MIX | MARGIN_MIX | dict(mix or {})), max_size=10)
         intents = [intent for messages in draw(st.lists(few, max_size=10)) for intent in messages]
         return arrange(instruments, intents, accounts=accounts)
