@@ -1,5 +1,5 @@
 # Everything runs in .venv, which tools/install makes from the lock. Paths are relative, so that the checkout may lie in a folder with spaces.
-.PHONY: help install demo test lint statistical bench bench-peers app lock clean
+.PHONY: help install demo test lint statistical bench bench-clearing bench-peers app lock clean
 
 help:
 	@echo "make demo         run the February 2026 scenario and say where its run folder is"
@@ -7,6 +7,7 @@ help:
 	@echo "make lint         format, lint and types only"
 	@echo "make statistical  the long statistical checks"
 	@echo "make bench        speed of the exchange beside a C++ book"
+	@echo "make bench-clearing  the same with margin, positions and liquidations of up to a million accounts"
 	@echo "make bench-peers  the same beside other packages, each in an environment of its own"
 	@echo "make app          the application in the browser (not there yet)"
 	@echo "make lock         requirements.lock from pyproject.toml (UPGRADE=--upgrade for newer versions)"
@@ -31,6 +32,9 @@ statistical: install
 
 bench: install
 	@.venv/bin/abm bench
+
+bench-clearing: install
+	@.venv/bin/abm bench clearing
 
 bench-peers: install
 	@.venv/bin/python -m experiments.bench.peers

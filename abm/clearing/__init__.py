@@ -9,21 +9,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from abm.clearing.house import ClearingHouse
+    from abm.clearing.hub import CreditHub
     from abm.clearing.ledger import Audit, Ledger
+    from abm.clearing.lending import LendingPool, Pool
     from abm.clearing.rules import Bracket, Funding, Liquidation, Margin, Mark
 
 _HOME = {
     "Audit": "abm.clearing.ledger",
     "Bracket": "abm.clearing.rules",
     "ClearingHouse": "abm.clearing.house",
+    "CreditHub": "abm.clearing.hub",
     "Funding": "abm.clearing.rules",
     "Ledger": "abm.clearing.ledger",
+    "LendingPool": "abm.clearing.lending",
     "Liquidation": "abm.clearing.rules",
     "Margin": "abm.clearing.rules",
     "Mark": "abm.clearing.rules",
+    "Pool": "abm.clearing.lending",
 }
 
-__all__ = ["Audit", "Bracket", "ClearingHouse", "Funding", "Ledger", "Liquidation", "Margin", "Mark"]
+__all__ = [
+    "Audit",
+    "Bracket",
+    "ClearingHouse",
+    "CreditHub",
+    "Funding",
+    "Ledger",
+    "LendingPool",
+    "Liquidation",
+    "Margin",
+    "Mark",
+    "Pool",
+]
 
 
 def __getattr__(name: str) -> Any:
