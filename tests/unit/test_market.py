@@ -1,5 +1,7 @@
 """The market: the step, time, who joins, determinism, conservation. On the first minutes of a small scenario."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import pytest
 import abm
 from abm.agents.noise import NoiseTraders
 from abm.agents.view import View
-from abm.exchange.messages import Records, Side
+from abm.exchange.messages import MESSAGE, Records, Side
 
 SHORT = {"clock": {"end": "2026-02-05T00:10Z"}}
 COIN = "btc-spot"
@@ -228,3 +230,35 @@ def test_a_population_may_not_send_for_others() -> None:
     Forger(market)
     with pytest.raises(ValueError, match="its own accounts"):
         market.run_for(1)
+
+
+def test_a_perpetual_in_a_run_has_its_premium_sampled_and_its_funding_paid(tmp_path: Path) -> None:
+    margin = {"brackets": "btc", "mark": {"index": {"btc-spot": 1}}, "funding": {"interval": 120, "sample": 5}}
+    perp = {
+        "kind": "perpetual",
+        "tick": 0.1,
+        "lot": 0.001,
+        "max_price": 250_000,
+        "reference_price": 73_100,
+        "margin": margin,
+    }
+    market = abm.Market(scenario(instruments={"btc-perp": perp}, insurance_fund=1e6))
+    house, exchange, fund = market.house, market.exchange, market.exchange.fund
+    rows = np.array([fund - 2, fund - 1], np.int32)
+    house.credit(rows, "by hand", cash=1e6)
+    house.set_terms(rows, "btc-perp", 20)
+    tape = np.zeros(4, MESSAGE)
+    tape["instrument"], tape["order"] = exchange.index("btc-perp"), exchange.take_ids(4) + np.arange(4)
+    tape["owner"], tape["side"] = np.tile(rows, 2), (0, 1, 0, 1)
+    tape["price"], tape["quantity"] = (731_000, 731_000, 730_990, 731_010), 1000
+    exchange.match(tape)
+    market.run_for("5min")
+    state = exchange.margin_state(exchange.index("btc-perp"))
+    assert state["premium_count"] == 13  # since the payment after four minutes, that moment and this one counted
+    assert exchange.accounts.funding[rows, exchange.index("btc-perp")].tolist()[0] != 0
+    assert abs(exchange.view().mark[exchange.index("btc-perp")] * 0.1 / 73_100 - 1) < 0.01
+    result = market.result()
+    assert result.audit.passed
+    assert result.audit.open_interest == {"btc-perp": 1000}
+    result.save(tmp_path / "run")
+    assert list(abm.read_result(tmp_path / "run").liquidations.columns) == list(result.liquidations.columns)
