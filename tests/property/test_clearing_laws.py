@@ -184,7 +184,10 @@ def nobody_due_is_left(make: Make, history: MarginedHistory) -> None:
         for owner in books.accounts:
             for i, instrument in enumerate(books.instruments):
                 open_here = instrument.margin and books.position[owner, i] and books.phase[i] == Phase.CONTINUOUS
-                if open_here and paused_until.get((owner, i), 0) <= message["time"]:
+                together = (
+                    [i] if books.isolated[owner, i] else books.crossed(owner)
+                )  # a crossed account pauses as a whole
+                if open_here and all(paused_until.get((owner, k), 0) <= message["time"] for k in together):
                     assert not books.is_due(owner, i, books.mark), (owner, instrument.name)
 
 
