@@ -66,7 +66,7 @@ class ClearingHouse(Ledger):
             raise ValueError(
                 f"{instrument}: a position in spot cannot be isolated: its price is paid from the account's cash"
             )
-        fixed = self._exchange.terms(rows, index)
+        fixed = self._exchange.terms_fixed(rows, index)
         if fixed.any():
             row = rows[np.flatnonzero(fixed)[0]]
             raise ValueError(f"{instrument}: account {row} has a position or orders; its leverage and mode are fixed")
