@@ -15,7 +15,18 @@ from abm.clearing.margin import (
     tick_of_loss,
     unindex,
 )
-from abm.clearing.money import contribution, fee_of, free_cash, holding_of, initial_of, notional, portion, share, value
+from abm.clearing.money import (
+    contribution,
+    fee_of,
+    free_cash,
+    holding_of,
+    initial_of,
+    notional,
+    part_of,
+    portion,
+    share,
+    value,
+)
 from abm.clearing.positions import record
 from abm.clearing.reservation import held, remaining, reservation, reserve, set_offset
 from abm.exchange.compilation import compiled, kernel
@@ -349,7 +360,10 @@ def read_faults(engine: Any, faults: Any) -> None:
                 crossed += 1
             if position != 0 and owner != e.fund:
                 faults[owner, i] |= np.int64(_stands_too_far(e, book, i, owner, holding))
-            faults[owner, i] |= 4 * np.int64(holding.reserved != reservation(holding, holding.bids, holding.asks))
+            faults[owner, i] |= 4 * np.int64(
+                holding.reserved != reservation(holding, holding.bids, holding.asks)
+                or holding.offset != 2 * part_of(abs(holding.basis), initial_of(holding))
+            )
         faults[owner, 0] |= 8 * np.int64(crossed != account.cross)
         faults[owner, 0] |= 16 * np.int64(account.cash < 0 and account.cross == 0 and owner != e.fund)
 

@@ -12,6 +12,9 @@ from abm.exchange.compilation import compiled
 from abm.exchange.description import PPM
 from abm.exchange.memory import (
     ISOLATED,
+    LADDER,
+    SOCIALISE,
+    WATER,
     account_at,
     book_at,
     component,
@@ -23,8 +26,6 @@ from abm.exchange.memory import (
 from abm.exchange.messages import Forced
 
 TAKEN_OVER, DELEVERAGED = int(Forced.TAKEN_OVER), int(Forced.DELEVERAGED)
-LADDER = 1
-RANK, WATER, SOCIALISE = 0, 1, 2
 
 
 def water_fill(

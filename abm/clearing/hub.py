@@ -210,7 +210,7 @@ class _Debts:
 class Resolution:
     """The end of a hub, and of those that fall with it. `CreditHub.fail` makes it.
 
-    At each step send `cancellations` once and `sales` to the exchange, then `settle`. `permits` is for the gateway.
+    At each step send `cancellations` once and `sales` to the exchange, then `settle`. `refused` is for the gateway (`frozen`).
 
     Args:
         hubs: The first has failed; the others fall when they cannot pay at the end what they owe to one that has.
@@ -272,10 +272,6 @@ class Resolution:
         frozen = np.append(self.frozen, False)  # the last is for those without an account
         known = np.where((owner >= 0) & (owner < len(frozen) - 1), owner, -1)
         return np.asarray(frozen[known] & np.isin(messages["kind"], _ORDERS))
-
-    def permits(self, messages: Records) -> npt.NDArray[np.bool_]:
-        """The contrary of `refused`, as `Gateway` wants its check of means."""
-        return ~self.refused(messages)
 
     def cancellations(self, time: int) -> Records:
         """Messages that end the orders of frozen accounts and set free what they reserve."""

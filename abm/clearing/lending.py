@@ -5,7 +5,6 @@ unit stands either in an account or in the pool. All sums are whole money units 
 interest makes grow, the same for all, so that interest changes nobody's place in the order of liquidation.
 """
 
-import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
@@ -14,7 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from abm.clearing.bids import Bids, Sale
 from abm.clearing.ledger import Ledger
+from abm.clearing.oracle import Oracle
+from abm.clearing.ranking import Ranking
 from abm.clearing.transfers import Ints, Rows, Transfers, sales
 from abm.exchange.description import MONEY_UNITS, NS, PPM, Fraction, Frozen, Positive
 from abm.exchange.exchange import Exchange
@@ -93,105 +95,11 @@ class Pool(Frozen):
         return self
 
 
-class Bids(NamedTuple):
-    """What liquidators can sell to at once: the bid side of a book, best first. `of` reads it from an exchange."""
-
-    price: npt.NDArray[Any]
-    """Ticks, falling."""
-    quantity: npt.NDArray[Any]
-    """Lots."""
-
-    @classmethod
-    def of(cls, exchange: Exchange, instrument: str, levels: int = 1000) -> "Bids":
-        """The best `levels` of the displayed bids."""
-        depth = exchange.depth(exchange.index(instrument), levels)
-        return cls(depth.bid_price, depth.bid_quantity)
-
-
 class Block(NamedTuple):
     """What happened in the blocks since the last call: records of `SEIZURE` and `DELEVERAGING`."""
 
     seizures: Records
     deleveraged: Records
-
-
-class Oracle:
-    """The price by which a pool goes: the market's of some time ago.
-
-    Args:
-        price: Money units a lot.
-        deviation: It moves when the market is further away than this fraction,
-        heartbeat_ns: or has not moved for so long.
-    """
-
-    def __init__(self, price: int, deviation: float, heartbeat_ns: int) -> None:
-        if price < 1:
-            raise ValueError("oracle: a lot must be worth at least one money unit")
-        self.price, self.moved = price, 0
-        """Money units a lot, and when it last moved, in ns."""
-        self._deviation, self._heartbeat = round(deviation * PPM), heartbeat_ns
-
-    def update(self, time: int, market: int) -> bool:
-        """Look at the market in a block; a market without a price (less than one money unit a lot) changes nothing.
-
-        Returns:
-            Whether the price was set anew.
-        """
-        far = abs(market - self.price) * PPM > self._deviation * self.price
-        if market < 1 or not (far or time - self.moved >= self._heartbeat):
-            return False
-        self.price, self.moved = market, time
-        return True
-
-
-class _Ranking:
-    """Loans by rank, the highest first; equal ranks by size, then by number. What is due costs a heap's time, what is not costs nothing."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, int]] = []
-        self._now: dict[int, tuple[float, int, int]] = {}
-
-    def put(self, loan: int, rank: float, size: int) -> None:
-        """Rank a loan, anew if it was ranked."""
-        entry = (-rank, -size, loan)
-        if self._now.get(loan) != entry:
-            self._now[loan] = entry
-            heapq.heappush(self._heap, entry)
-            if len(self._heap) > 2 * len(self._now) + 1024:
-                self._heap = sorted(self._now.values())
-
-    def drop(self, loan: int) -> None:
-        """Rank a loan no longer."""
-        self._now.pop(loan, None)
-
-    def take_above(self, rank: float) -> int | None:
-        """Take out the first loan if it ranks above this."""
-        while self._heap and -self._heap[0][0] > rank:
-            entry = heapq.heappop(self._heap)
-            if self._now.get(entry[2]) == entry:
-                del self._now[entry[2]]
-                return entry[2]
-        return None
-
-
-class _Sale:
-    """What selling brings, down the bids; what was sold stays sold."""
-
-    def __init__(self, price: Floats, lots: Floats) -> None:
-        self._price = price  # money units a lot after fees, falling
-        self._lots = np.concatenate([[0.0], np.cumsum(lots)])
-        self._money = np.concatenate([[0.0], np.cumsum(price * lots)])
-        self.sold = 0
-
-    def lots_above(self, price: float) -> int:
-        """Lots still bid for at more than this."""
-        return int(self._lots[np.searchsorted(-self._price, -price, side="left")]) - self.sold
-
-    def proceeds(self, lots: int) -> float:
-        """Money units that the next lots would bring."""
-        sold = (self.sold, self.sold + lots)
-        low, high = np.interp(sold, self._lots, self._money)
-        return float(high - low)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +164,7 @@ class LendingPool:
         self._trigger, self._target, self._floor = (np.zeros(accounts) for _ in range(3))
         self._pace = np.zeros(accounts, np.int64)  # most lots a block
         self._acting: set[int] = set()
-        self._by_health, self._by_trigger = _Ranking(), _Ranking()
+        self._by_health, self._by_trigger = Ranking(), Ranking()
         self._ray = RAY
         self._all_shares = self._all_parts = 0
         self._loan_ppm, self._threshold_ppm = round(pool.loan_to_value * PPM), round(pool.liquidation_threshold * PPM)
@@ -525,13 +433,13 @@ class LendingPool:
         self._market = market
         return Block(np.array(seizures, SEIZURE), np.array(deleveraged, DELEVERAGING))
 
-    def _sale(self, mid: float, bids: Bids | None) -> _Sale:
+    def _sale(self, mid: float, bids: Bids | None) -> Sale:
         if bids is None:
             price, lots = np.array([mid * self._coin.lot * MONEY_UNITS]), np.array([2.0**50])
         else:
             price, lots = np.asarray(bids.price, np.float64) * self._coin.unit, np.asarray(bids.quantity, np.float64)
         known = price > 0  # not so where the market has no price
-        return _Sale(price[known] * (1 - self._coin.fees[0].taker), lots[known])
+        return Sale(price[known] * (1 - self._coin.fees[0].taker), lots[known])
 
     def _accrue(self, time: int) -> None:
         before, since = self.lent, time - self._accrued_until
@@ -543,7 +451,7 @@ class LendingPool:
 
     # ------------------------------------------------------------------ liquidation
 
-    def _liquidate(self, time: int, rows: Rows, sale: _Sale) -> list[tuple[Any, ...]]:
+    def _liquidate(self, time: int, rows: Rows, sale: Sale) -> list[tuple[Any, ...]]:
         """Let liquidators act on due loans, the worst health first, until cash or bids are used up."""
         records: list[tuple[Any, ...]] = []
         if not len(rows):
@@ -570,7 +478,7 @@ class LendingPool:
         self._rank(np.array(seen, np.int32))
         return records
 
-    def _due(self, seen: list[int], ranking: _Ranking) -> Iterator[int]:
+    def _due(self, seen: list[int], ranking: Ranking) -> Iterator[int]:
         """Liquidatable loans in order. They are taken out of the ranking, and all that were looked at are added to `seen`."""
         threshold = self._due_rank() * (1 - _BAND)
         while (loan := ranking.take_above(threshold)) is not None:
@@ -580,12 +488,12 @@ class LendingPool:
             if counts < owed:
                 yield loan
 
-    def _lots_wanted(self, cash: int, sale: _Sale) -> int:
+    def _lots_wanted(self, cash: int, sale: Sale) -> int:
         """Lots that a liquidator with so much cash can pay for, and sell for more than it paid."""
         price, plus = self.oracle.price, PPM + self._bonus_ppm
         return min(cash * plus // (price * PPM), sale.lots_above(price * PPM / plus))
 
-    def _terms(self, loan: int, cash: int, sale: _Sale) -> tuple[int, int]:
+    def _terms(self, loan: int, cash: int, sale: Sale) -> tuple[int, int]:
         """What a liquidator would repay of a due loan, and the lots it would get."""
         price, plus, lots = self.oracle.price, PPM + self._bonus_ppm, int(self._lots[loan])
         counts, owed = self._counts(loan)

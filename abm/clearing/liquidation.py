@@ -13,7 +13,9 @@ from abm.exchange.compilation import compiled
 from abm.exchange.description import PPM
 from abm.exchange.entry import IOC, LIMIT, enter_order
 from abm.exchange.memory import (
+    IN_STAGES,
     ISOLATED,
+    LADDER,
     PAUSED,
     QUEUES,
     RESUME,
@@ -35,7 +37,6 @@ from abm.exchange.orders import finish, note, set_timer
 CONTINUOUS = int(Phase.CONTINUOUS)
 LIQUIDATED, LIQUIDATION_CANCELLED = int(Forced.LIQUIDATED), int(What.LIQUIDATION_CANCELLED)
 LIQUIDATION_REASON = int(Reason.LIQUIDATION)
-FULL, LADDER, STAGED_STYLE = 0, 1, 2
 
 
 @compiled
@@ -183,7 +184,7 @@ def liquidate(e: Any, book: Any, i: int, slot: int) -> int:
     lots, staged = abs(position), False
     if margin.style == LADDER:
         lots = _ladder_lots(e, own, k, position, equity, need)
-    elif margin.style == STAGED_STYLE and (holding.flags & STAGED) == 0:
+    elif margin.style == IN_STAGES and (holding.flags & STAGED) == 0:
         staged = notional(own, np.int64(own.mark), lots) > margin.staged_above
         if staged:
             lots = -fee_of(-lots, margin.stage)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linprog  # type: ignore[import-untyped]
+from scipy.optimize import linprog
 
 Floats = npt.NDArray[np.float64]
 Method = Literal["fictitious_default", "fixed_point", "linear_programme"]

@@ -19,6 +19,9 @@ NS_PER_MS = 1_000_000
 BuyingPower = Callable[[Records], npt.NDArray[np.bool_]]
 """A check before arrival: which of these orders their owners can pay for. Cash in the ledger is checked by the exchange itself."""
 
+Refusal = Callable[[Records], npt.NDArray[np.bool_]]
+"""Which of these messages are refused because their owners are frozen: a credit hub that failed knows (`Resolution.refused`)."""
+
 
 class Latency(Frozen):
     """Time from a trader's decision to the exchange, drawn for each message: `base` plus a random part of mean `spread`."""
@@ -91,6 +94,7 @@ class Gateway:
         exchange: where the tape goes; gives each new order its id.
         limits: what is refused at the door.
         buying_power: an additional check of means, asked once a tape.
+        frozen: which messages come from frozen accounts, asked once a tape.
         start: the moment that is time 0, for the calendars of the instruments; without it they do not open or close.
     """
 
@@ -99,11 +103,13 @@ class Gateway:
         exchange: Exchange,
         limits: Limits | None = None,
         buying_power: BuyingPower | None = None,
+        frozen: Refusal | None = None,
         start: datetime | None = None,
     ) -> None:
         self._exchange = exchange
         self._limits = limits or Limits()
         self._buying_power = buying_power
+        self._frozen = frozen
         self._sessions = Sessions(exchange.instruments, start) if start is not None else None
         self._scratch = np.zeros(64, np.int64)
         self._window: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = (
@@ -140,6 +146,8 @@ class Gateway:
         return self._scratch
 
     def _refuse(self, tape: Records) -> None:
+        if self._frozen is not None:
+            refuse(tape, self._frozen(tape), Reject.FROZEN)
         if self._buying_power is not None:
             refuse(tape, ~self._buying_power(tape), Reject.INSUFFICIENT_FUNDS)
         if self._limits.messages_per_second is not None:

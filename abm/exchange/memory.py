@@ -279,6 +279,8 @@ TABLES = {
 }
 OUTPUTS = {"trades": TRADE, "events": EVENT, "liquidations": LIQUIDATION}
 STYLES, DEFICITS = ("full", "ladder", "staged"), ("rank", "water", "socialise")
+LADDER, IN_STAGES = STYLES.index("ladder"), STYLES.index("staged")
+WATER, SOCIALISE = DEFICITS.index("water"), DEFICITS.index("socialise")
 
 # Instrument, kind, side, time in force, flags, self-trade mode and reason of a message as one word
 _OFFSETS: Any = MESSAGE.fields

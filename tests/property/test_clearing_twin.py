@@ -117,8 +117,9 @@ def test_agrees_on_long_tapes_of_each_mix(mix: int) -> None:
 def test_agrees_after_a_checkpoint(seed: int, tmp_path: Any) -> None:
     """Saved and loaded in mid-history, with pauses and queues that stand, the exchange goes on as if nothing had happened."""
     history = random_margined_history(40_000 + seed, 300)
-    if history.tape["order"].max() > 10**6:
-        pytest.skip("an order with the highest id of all: its checkpoint is sound, but takes half a minute")
+    history.tape["order"] = np.minimum(
+        history.tape["order"], 10**6
+    )  # a table of two thousand million ids takes too long to write
     ours, theirs = history.open(ClearedEngine), history.open(ReferenceExchange)
     for k, (calls, part) in enumerate(history.slices(40)):
         for call in calls:

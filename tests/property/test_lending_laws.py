@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from abm.clearing.bids import Bids
 from abm.clearing.hub import CreditHub
-from abm.clearing.lending import Bids, LendingPool, Pool
+from abm.clearing.lending import LendingPool, Pool
 from abm.clearing.network import clear
 from abm.exchange.instrument import Instrument
 from tests.reference.accounts import PlainAccounts, PlainLedger

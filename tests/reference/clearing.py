@@ -4,6 +4,7 @@ Slow on purpose, as the twin of matching that it is part of: whoever may be due 
 of liquidation and bankruptcy are looked for tick by tick. Money is Python integers; floats stand only where the page says so.
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -115,7 +116,7 @@ class Seizure:
         return Side.SELL if self.sign > 0 else Side.BUY
 
 
-class Clearing:
+class Clearing(ABC):
     """The part of the reference exchange that keeps accounts, marks and margins."""
 
     instruments: tuple[Instrument, ...]
@@ -267,12 +268,13 @@ class Clearing:
         position = self.position[owner][book.index]
         return max(0, sums[Side.BUY] - closed * (position < 0), sums[Side.SELL] - closed * (position > 0))
 
+    @abstractmethod
     def _margin_orders(self, owner: int, book: Any, side: int) -> list[Any]:
         """Resting orders that count: in the exchange, which knows orders."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _cash_reserved(self, owner: int, without: Any = None) -> int:
-        raise NotImplementedError
+        """Of the exchange."""
 
     def _free_collateral(self, owner: int) -> int:
         free = self.cash[owner] - self._cash_reserved(owner)
@@ -307,8 +309,9 @@ class Clearing:
         means = self._plain_means(owner) if self.isolated[owner][i] else self._free_collateral(owner)
         return Reject.INSUFFICIENT_FUNDS if need > 0 and need > means else Reject.NONE
 
+    @abstractmethod
     def _rate(self, book: Any, owner: int, role: str) -> int:
-        raise NotImplementedError
+        """Of the exchange."""
 
     # ------------------------------------------------------------------------------------------- index and the mark
 
@@ -591,20 +594,23 @@ class Clearing:
 
         self._set_timer(self.time + round(seconds * NS), book, resume)
 
+    @abstractmethod
     def _by_arrival(self) -> list[Any]:
-        raise NotImplementedError
+        """Of the exchange."""
 
+    @abstractmethod
     def _cancel(self, order: Any, what: What, why: Reject = Reject.NONE, *, detail: int = 0) -> None:
-        raise NotImplementedError
+        """Of the exchange."""
 
+    @abstractmethod
     def _set_timer(self, time: int, book: Any, action: Callable[[], bool]) -> None:
-        raise NotImplementedError
+        """Of the exchange."""
 
+    @abstractmethod
     def _enter_forced(
         self, book: Any, owner: int, side: Side, lots: int, limit: int, number: int, of_part: bool
     ) -> tuple[list[tuple[int, int]], bool]:
         """Let the order of a liquidation trade. Return its fills and whether a rule stopped trading."""
-        raise NotImplementedError
 
     # -------------------------------------------------------------------------------------------------- the transfer
 
@@ -795,9 +801,9 @@ class Clearing:
         rows, self._liquidations = [tuple(row) for row in self._liquidations], []
         return np.array(rows, LIQUIDATION)
 
+    @abstractmethod
     def _stir(self) -> None:
         """Note that something happened that others may have to follow."""
-        raise NotImplementedError
 
     # ----------------------------------------------------------------------------------------- between two passes
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from abm.clearing import Ledger
-from abm.clearing.lending import Bids, LendingPool, Oracle, Pool
+from abm.clearing.bids import Bids
+from abm.clearing.lending import LendingPool, Pool
+from abm.clearing.oracle import Oracle
 from abm.exchange.exchange import Exchange
 from abm.exchange.instrument import FeeTier, Instrument
 from abm.exchange.messages import MESSAGE, Kind, Reason, Side, TimeInForce

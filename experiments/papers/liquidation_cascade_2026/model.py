@@ -110,7 +110,8 @@ def borel_tanner(total: npt.ArrayLike, ratio: float, start: int = 1) -> npt.NDAr
     """P(k) = (n0 / k) exp(-R k) (R k)^(k - n0) / (k - n0)! of a total k >= n0 (Tanner 1961)."""
     k = np.asarray(total, np.float64)
     logarithm = log(start) - np.log(k) - ratio * k + (k - start) * np.log(ratio * k) - gammaln(k - start + 1)
-    return np.exp(logarithm)  # type: ignore[no-any-return]
+    chances: npt.NDArray[np.float64] = np.exp(logarithm)
+    return chances
 
 
 def at_least(total: int, ratio: float, start: int = 1) -> float:
