@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from abm.agents import TraderConfig, kinds
+from abm.clearing.rules import Mark
 from abm.clock import Clock, Seconds
 from abm.exchange.description import Frozen
 from abm.exchange.instrument import Instrument
@@ -118,6 +119,13 @@ class Scenario(Frozen):
                 raise ValueError(f"instruments.{name}.name is {instrument.name!r}; leave it out")
             if instrument.reference_price is None:
                 raise ValueError(f"instruments.{name}.reference_price is missing: a run needs a price to open at")
+        for name, instrument in self.instruments.items():
+            mark = instrument.margin.mark if instrument.margin else None
+            for venue in mark.index if isinstance(mark, Mark) else ():
+                if venue not in self.instruments or venue == name:
+                    raise ValueError(
+                        f"instruments.{name}.margin.mark.index: {venue!r} is not another instrument here{meant(venue, self.instruments)}"
+                    )
         for name in self.fundamentals:
             if name not in self.instruments:
                 raise ValueError(f"fundamentals.{name}: not traded here{meant(name, self.instruments)}")

@@ -84,7 +84,10 @@ class Margin(Frozen):
     """Margin of one instrument. A position is isolated with its own margin, or crossed with the account's cash and other positions."""
 
     brackets: str | tuple[Bracket, ...] = Field(
-        "default", description="name of a file in configs/brackets, or the brackets themselves", examples=["btc"]
+        "default",
+        validate_default=True,
+        description="name of a file in configs/brackets, or the brackets themselves",
+        examples=["btc"],
     )
     mark: Literal["operator"] | Mark = Field(
         Mark(), description="how the mark is made; operator = by MARK messages alone"

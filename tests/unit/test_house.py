@@ -195,6 +195,7 @@ def test_brackets_are_files_and_bad_ones_are_refused_in_one_line() -> None:
         "btc": 12, "eth": 12, "sol": 10, "xrp": 11, "doge": 10, "default": 8,
     }  # fmt: skip
     assert initial_rate(3) == 333_334
+    assert Margin().rows == read_brackets("default")
     with pytest.raises(ValueError, match="no brackets 'bitcoin'; there are btc, default, doge, eth, sol, xrp"):
         Margin(brackets="bitcoin")
     with pytest.raises(ValueError, match="up_to must rise"):

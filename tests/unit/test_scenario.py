@@ -14,6 +14,8 @@ traders:
   noise: {accounts: 10, cash: 272e6}
 """
 
+PERP = {"kind": "perpetual", "tick": 0.1, "lot": 0.001, "max_price": 250_000, "reference_price": 73_100}
+
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
@@ -82,6 +84,17 @@ def test_nothing_changes_after_validation(small: Path) -> None:
     ("name", "change", "line"),
     [
         ("febuary-2026", {}, "febuary-2026: no such scenario. Did you mean february-2026? (abm list)"),
+        (
+            "first-hour",
+            {"instruments.btc-perp": PERP | {"margin": {"mark": {"index": {"btc-spt": 1}}}}},
+            "first-hour: instruments.btc-perp.margin.mark.index: 'btc-spt' is not another instrument here. Did you mean btc-spot?",
+        ),
+        (
+            "first-hour",
+            {"instruments.btc-perp": PERP | {"margin": {"brackets": "bitcoin"}}},
+            "first-hour: instruments.btc-perp.margin.brackets: no brackets 'bitcoin'; there are btc, default, doge, eth, sol, xrp "
+            "(abm schema instruments)",
+        ),
         ("a/b.yaml", {}, "a/b.yaml: no such file (abm list shows the scenarios that are kept)"),
         ("first-hour", {"sede": 1}, "first-hour: sede is not a key. Did you mean seed? (abm schema)"),
         (
