@@ -375,8 +375,8 @@ class Resolution:
     def _clearing(self, debts: _Debts) -> tuple[Ints, set[int]]:
         """What each debt is paid, and who does not pay all: Eisenberg-Noe in whole money units.
 
-        The vector found with floats is the start. From there payments are lowered until each debtor can pay what it is to pay: units are lost to
-        rounding, but nobody pays with what it has not.
+        The vector found with floats is the start. From there payments are lowered until each debtor can pay what it is to pay. What a debtor pays
+        is shared out to the unit, so that money that goes round in a circle does not seep away by rounding.
         """
         if not len(debts.units):
             return debts.units.copy(), set()
@@ -392,10 +392,17 @@ class Resolution:
         amounts, has = debts.units.astype(object), cash.astype(object)
         total = np.zeros(n, object)
         np.add.at(total, row, amounts)
+        order = np.argsort(row, kind="stable")
+        through = np.zeros(len(row), object)  # of each debt: what its debtor owes up to and with it
+        through[order] = np.cumsum(amounts[order]) - np.append(0, np.cumsum(total))[row[order]]
+
+        def shared(pays: npt.NDArray[Any]) -> Any:
+            return through * pays[row] // total[row] - (through - amounts) * pays[row] // total[row]
+
         pays = np.minimum(total, np.ceil(vector * (1 + 1e-12)).astype(object) + n + 1)
         for _ in range(_STEPS):
             gets = np.zeros(n, object)
-            np.add.at(gets, column[among], amounts[among] * pays[row[among]] // total[row[among]])
+            np.add.at(gets, column[among], shared(pays)[among])
             lower = np.minimum(pays, has + gets)
             if (lower == pays).all():
                 break
@@ -403,7 +410,7 @@ class Resolution:
         else:
             raise RuntimeError(f"no clearing in whole money units within {_STEPS} steps")
         short = set(debtors[(pays < total).astype(np.bool_)].tolist())
-        return np.asarray(amounts * pays[row] // total[row], np.int64), short
+        return np.asarray(shared(pays), np.int64), short
 
     def _book(self, now_ns: int, debts: _Debts, paid: Ints, last: bool) -> Records:
         """Move the cash, each account once, and lower claims and loans."""
