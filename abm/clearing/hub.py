@@ -38,7 +38,6 @@ CLAIM = np.dtype(
 """One payment of a resolution, or what was written off instead."""
 
 _ORDERS = (Kind.LIMIT, Kind.MARKET, Kind.REPLACE, Kind.STOP, Kind.STOP_LIMIT, Kind.TRAILING_STOP, Kind.PEGGED)
-_STEPS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,8 +374,8 @@ class Resolution:
     def _clearing(self, debts: _Debts) -> tuple[Ints, set[int]]:
         """What each debt is paid, and who does not pay all: Eisenberg-Noe in whole money units.
 
-        The vector found with floats is the start. From there payments are lowered until each debtor can pay what it is to pay. What a debtor pays
-        is shared out to the unit, so that money that goes round in a circle does not seep away by rounding.
+        What a debtor pays is shared out to the unit among its debts. Where rounding leaves a debtor with less than it is to pay, `_lowered` takes
+        the units that are missing from those further down.
         """
         if not len(debts.units):
             return debts.units.copy(), set()
@@ -388,29 +387,18 @@ class Resolution:
         np.add.at(owed, (row, column), debts.units)
         cash = self.hubs[0].transfers.free_cash(debtors.astype(np.int32))
         vector = clear(owed, np.append(cash, 0)).payments[:n]
-        among = np.flatnonzero(column < n)
-        amounts, has = debts.units.astype(object), cash.astype(object)
-        total = np.zeros(n, object)
+        # In Python's integers: products of two amounts do not fit into 64 bits
+        amounts, total = debts.units.astype(object), np.zeros(n, object)
         np.add.at(total, row, amounts)
         order = np.argsort(row, kind="stable")
         through = np.zeros(len(row), object)  # of each debt: what its debtor owes up to and with it
         through[order] = np.cumsum(amounts[order]) - np.append(0, np.cumsum(total))[row[order]]
-
-        def shared(pays: npt.NDArray[Any]) -> Any:
-            return through * pays[row] // total[row] - (through - amounts) * pays[row] // total[row]
-
-        pays = np.minimum(total, np.ceil(vector * (1 + 1e-12)).astype(object) + n + 1)
-        for _ in range(_STEPS):
-            gets = np.zeros(n, object)
-            np.add.at(gets, column[among], shared(pays)[among])
-            lower = np.minimum(pays, has + gets)
-            if (lower == pays).all():
-                break
-            pays = lower
-        else:
-            raise RuntimeError(f"no clearing in whole money units within {_STEPS} steps")
-        short = set(debtors[(pays < total).astype(np.bool_)].tolist())
-        return np.asarray(shared(pays), np.int64), short
+        pays = np.minimum(total, np.ceil(vector).astype(object))
+        paid = through * pays[row] // total[row] - (through - amounts) * pays[row] // total[row]
+        paid = _lowered(paid.astype(np.int64), row, column, cash.astype(np.int64))
+        left = np.zeros(n, np.int64)
+        np.add.at(left, row, debts.units - paid)
+        return paid, set(debtors[left > 0].tolist())
 
     def _book(self, now_ns: int, debts: _Debts, paid: Ints, last: bool) -> Records:
         """Move the cash, each account once, and lower claims and loans."""
@@ -464,3 +452,40 @@ class Resolution:
                     }
                 )
         return pd.DataFrame(rows).set_index("hub")
+
+
+def _lowered(paid: Ints, row: Ints, column: Ints, means: Ints) -> Ints:
+    """Payments lowered where a debtor pays more than it has and gets: each unit too many is taken from a creditor who can bear it.
+
+    Who is short pays less to the next on the shortest way to one who has something left, or to a creditor who owes nothing. There is always a way:
+    among all whom a debtor's money reaches, payments only move between them, so that somebody has left what another lacks.
+
+    Args:
+        paid: Of each debt, what is paid for it in money units.
+        row: Of each debt, its debtor, from 0.
+        column: Of each debt, its creditor, or len(means) for one who owes nothing.
+        means: Of each debtor, its cash.
+    """
+    n, paid, left = len(means), paid.copy(), means.copy()
+    np.subtract.at(left, row, paid)
+    np.add.at(left, column[column < n], paid[column < n])
+    while (left < 0).any():
+        towards: list[list[int]] = [[] for _ in range(n + 1)]
+        for debt in np.flatnonzero(paid > 0).tolist():
+            towards[column[debt]].append(debt)
+        bears = np.append(left > 0, True)
+        way, reached = np.full(n + 1, -1), np.flatnonzero(bears).tolist()
+        for creditor in reached:
+            for debt in towards[creditor]:
+                if not bears[row[debt]]:
+                    bears[row[debt]], way[row[debt]] = True, debt
+                    reached.append(int(row[debt]))
+        for debtor in reversed(reached):  # the furthest first, so that a unit goes all its way in one round
+            if debtor < n and left[debtor] < 0 and way[debtor] >= 0:
+                debt = way[debtor]
+                less = min(-left[debtor], paid[debt])
+                paid[debt] -= less
+                left[debtor] += less
+                if column[debt] < n:
+                    left[column[debt]] -= less
+    return paid

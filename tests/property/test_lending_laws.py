@@ -154,9 +154,13 @@ def test_what_is_due_is_found_without_looking_at_all(pool_terms: Pool, steps: li
     st.booleans(),
     st.lists(st.integers(1, 30), max_size=4),
 )
+@example([("lend", 0, [7], 1.0)], 1.0, True, [1, 1, 9])  # debts in a circle and no cash: rounding ate them by units
 @example(
-    [("lend", 0, [7], 1.0)], 1.0, True, [1, 1, 9]
-)  # debts in a circle and no cash: rounding once ate them unit by unit
+    [("deposit", 0, [0], 0.0), ("lend", 0, [6], 7.0), ("lend", 0, [7], 79.0), ("deposit", 1, [2, 3], 0.25)],
+    1.0,
+    False,
+    [],
+)
 def test_hubs_conserve_through_any_failure(steps: Any, spent: float, orderly: bool, times: list[int]) -> None:
     exchange, ledger = opened()
     hubs = [CreditHub(exchange, ledger, f"hub-{k}", k, custody=[5, 6] if k == 0 else ()) for k in range(3)]
