@@ -1,6 +1,6 @@
 """The market: a Mesa model that wires traders, gateway, exchange, ledger and recorder together, and the step that drives them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from abm.scenario import Scenario, load
 from abm.world.fundamental import Fundamental, fundamental_path
 
 if TYPE_CHECKING:
-    from abm.agents.base import Numbers, Population
+    from abm.agents.base import Coins, Numbers, Population
 
 Progress = Callable[[int, int], None]
 
@@ -56,6 +56,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         """The accounts of the exchange: live arrays, looked up once because everyone reads them in every step."""
         self.units = np.array([instrument.unit for instrument in instruments], np.int64)
         self.max_lots = np.array([instrument.max_order_lots for instrument in instruments], np.int64)
+        self.on_margin = np.array([instrument.margin is not None for instrument in instruments])
         tiers = max(len(instrument.fees) for instrument in instruments)
         self.taker_ppm = np.array(
             [[round(i.fees[min(t, len(i.fees) - 1)].taker * PPM) for t in range(tiers)] for i in instruments], np.int64
@@ -85,8 +86,13 @@ class Market(mesa.Model):  # type: ignore[misc]
         ]
         if self.exchange.fund >= 0:
             self.house.credit(np.array([self.exchange.fund], np.int32), "insurance fund", cash=described.insurance_fund)
+        self._opened = False
         for name, config in described.traders.items():
             kinds()[config.kind](self, name, config)
+        self._open_positions()
+        self._opened = True
+        for population in self.populations:
+            self.recorder.opened(population)
 
     # ------------------------------------------------------------------ the step
 
@@ -195,14 +201,52 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.populations.append(population)
         return first
 
-    def open_account(self, population: "Population", cash: "Numbers", coins: "Numbers") -> None:
+    def open_account(self, population: "Population", cash: "Numbers", coins: "Coins") -> None:
         """Credit what a population starts with, and set its fee tier."""
         if population.size:
             self.exchange.accounts.tier[population.rows] = population.config.tier
-            self.house.credit(
-                population.rows, "opening", cash=cash, coins=coins, instrument=population.config.instrument
-            )
+            self.house.credit(population.rows, "opening", cash=cash)
+            held = coins if isinstance(coins, Mapping) else {population.config.instrument: coins}
+            for name, amount in held.items():
+                if np.any(amount):
+                    self.house.credit(population.rows, "opening", coins=amount, instrument=name)
+        if self._opened:
             self.recorder.opened(population)
+
+    def _open_positions(self) -> None:
+        """Open the derivatives that populations hold at the start; one that balances takes the other side of all of them."""
+        pieces: dict[str, list[tuple[Any, Any, Any]]] = {}
+        for population in self.populations:
+            for name, (coins, entry) in population.open_positions().items():
+                index = self.exchange.index(name)
+                instrument = self.exchange.instruments[index]
+                lots = np.broadcast_to(np.asarray(coins) / instrument.lot, population.size).round().astype(np.int64)
+                ticks = np.broadcast_to(np.asarray(entry) / instrument.tick, population.size).round().astype(np.int64)
+                inverse = instrument.kind == "inverse"
+                costs = (
+                    -(np.sign(lots) * (abs(lots) * instrument.unit // ticks))
+                    if inverse
+                    else lots * ticks * instrument.unit
+                )
+                pieces.setdefault(name, []).append((population.rows, lots, costs))
+        for name, held in pieces.items():
+            missing, cost = (-sum(int(piece[k].sum()) for piece in held) for k in (1, 2))
+            if missing or cost:
+                held.append(self._other_side(name, missing, cost))
+            rows, lots, costs = (np.concatenate(column) for column in zip(*held, strict=True))
+            self.house.open_positions(rows, name, lots, costs)
+
+    def _other_side(self, name: str, lots: int, cost: int) -> tuple[Any, Any, Any]:
+        """Rows, lots and costs of the population that makes up what others hold; the last account takes what rounding leaves."""
+        for population in self.populations:
+            each = population.balance(name, lots)
+            if each is not None:
+                costs = np.array([int(part) * cost // lots for part in each], np.int64)
+                costs[-1] += cost - int(costs.sum())
+                return population.rows, each, costs
+        raise ValueError(
+            f"{self.scenario.name}: traders hold {-lots} lots of {name} at the start and nobody takes the other side; add basis_arbitrage"
+        )
 
     def owner_of(self, row: int) -> str:
         """Name of the trader that an account belongs to."""

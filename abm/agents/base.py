@@ -5,7 +5,7 @@ Both are Mesa agents, send the same messages, and are made known by the decorato
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import mesa
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Numbers = float | npt.NDArray[Any] | Sequence[float]
+Coins = Numbers | Mapping[str, Numbers]
 
 
 class TraderConfig(Frozen):
@@ -119,9 +120,31 @@ class Population(mesa.Agent):  # type: ignore[misc]
         """Prepare its own state and say when it wakes; by default it decides in every step."""
         self.every_step = True
 
-    def endow(self) -> tuple[Numbers, Numbers]:
-        """Cash (currency) and coins or shares of its instrument that its accounts start with: scalars or one for each account."""
+    def endow(self) -> tuple[Numbers, Coins]:
+        """Cash (currency) and coins or shares that its accounts start with: scalars or one for each account.
+
+        Coins are of its instrument, or a mapping from names of instruments of kind spot.
+        """
         return 0.0, 0.0
+
+    def open_positions(self) -> Mapping[str, tuple[Numbers, Numbers]]:
+        """Derivatives that its accounts hold at the start: by name, coins (short where negative) and entry prices (currency).
+
+        For each long somebody is short: what all populations hold together is made up by one that can `balance`.
+        """
+        return {}
+
+    def balance(self, instrument: str, lots: int) -> npt.NDArray[np.int64] | None:
+        """Take the other side of what others hold of a derivative at the start.
+
+        Args:
+            instrument: Its name.
+            lots: What is missing, short where negative.
+
+        Returns:
+            Lots of each account, which add up to that; None if this is not its business.
+        """
+        return None
 
     def decide(self, view: View) -> Records | None:
         """The messages it sends now, oldest first; None for nothing.
@@ -173,6 +196,26 @@ class Population(mesa.Agent):  # type: ignore[misc]
         index, rows = self.model.exchange.index(instrument or self.config.instrument), self._rows(who)
         lots = self.model.position[rows, index] - self.model.position_reserved[rows, index]
         return np.asarray(lots * self._instruments[index].lot)
+
+    def margin_equity(self, who: npt.NDArray[Any] | None = None) -> Floats:
+        """Cash, posted margin, and what positions with margin add at the mark, in currency, of some accounts (counted from 0) or all."""
+        rows = self.rows if who is None else self.rows[who]
+        return self.model.house.equity(rows) / MONEY_UNITS
+
+    def free_margin(self, who: npt.NDArray[Any] | None = None) -> Floats:
+        """Currency that some accounts (counted from 0) or all may still put behind positions, or pay out."""
+        rows = self.rows if who is None else self.rows[who]
+        return np.asarray(self.model.house.free_cash(rows) / MONEY_UNITS)
+
+    def set_leverage(
+        self,
+        instrument: str,
+        leverage: npt.ArrayLike,
+        isolated: npt.ArrayLike = False,
+        who: npt.NDArray[Any] | None = None,
+    ) -> None:
+        """Set leverage and margin mode of accounts that have neither position nor orders in an instrument with margin."""
+        self.model.house.set_terms(self.rows if who is None else self.rows[who], instrument, leverage, isolated)
 
     def _rows(self, who: npt.NDArray[Any] | None) -> Any:
         return slice(self.first, self.first + self.size) if who is None else self.rows[who]
@@ -306,6 +349,7 @@ class Population(mesa.Agent):  # type: ignore[misc]
             market.asks(),
             market.units,
             market.max_lots,
+            market.on_margin,
             market.taker_ppm[:, min(self.config.tier, market.taker_ppm.shape[1] - 1)],
             market.cash,
             market.cash_reserved,
@@ -402,13 +446,14 @@ class Trader(Population):
 
     @property
     def equity(self) -> float:
-        """Cash and the worth of what it holds at the mid prices, in currency."""
+        """Cash, margin and profit of what it holds with margin (at the mark), and other coins and shares at the mid prices; in currency."""
         view = self.model.view()
-        worth = sum(
+        coins = sum(
             int(self.model.position[self.first, index]) * instrument.lot * view[instrument.name].mid
             for index, instrument in enumerate(self._instruments)
+            if instrument.margin is None
         )
-        return float(self.model.cash[self.first]) / MONEY_UNITS + worth
+        return float(self.margin_equity()[0]) + coins
 
     @property
     def trades(self) -> "pd.DataFrame":

@@ -99,6 +99,7 @@ def fit(
     asks: Ints,
     units: Ints,
     max_lots: Ints,
+    on_margin: npt.NDArray[np.bool_],
     taker_ppm: Ints,
     cash: Ints,
     cash_reserved: Ints,
@@ -109,6 +110,7 @@ def fit(
 ) -> int:
     """Cut orders to free means, drop what is left without a lot, stamp the time, and number new orders that have no id.
 
+    Of instruments with margin only the size is bounded: what an account can carry depends on its other positions, and the pass refuses the rest.
     What a `MASS_CANCEL` earlier in the same batch sets free may be spent by the orders after it.
 
     Args:
@@ -119,6 +121,7 @@ def fit(
         asks: Best ask of each instrument in ticks, 0 where there is none.
         units: Money units of one tick times one lot, by instrument.
         max_lots: Largest order, by instrument.
+        on_margin: Whether each instrument has margin.
         taker_ppm: Taker fee of each instrument for the population's tier, in millionths.
         cash: Cash of all accounts, in money units.
         cash_reserved: What their resting buys hold back.
@@ -151,7 +154,9 @@ def fit(
                     sold[own, k] = -position_reserved[owner, k]
         elif kind == _LIMIT or kind == _MARKET:
             lots = min(message.quantity, max_lots[instrument])
-            if message.side == 0:
+            if on_margin[instrument]:
+                pass
+            elif message.side == 0:
                 # A market order is reckoned a little above the best ask, where its last lots may trade.
                 price = message.price if kind == _LIMIT else asks[instrument] + asks[instrument] // 100
                 if price > 0:

@@ -15,20 +15,31 @@ BPS = 1e-4
 class Book:
     """The top of one instrument's book at the start of a step, and the history of its mid price."""
 
-    __slots__ = ("_history", "_step_s", "ask_ticks", "bid_ticks", "index", "instrument", "last_ticks", "mid", "step")
+    __slots__ = (
+        "_history",
+        "_step_s",
+        "ask_ticks",
+        "bid_ticks",
+        "index",
+        "instrument",
+        "last_ticks",
+        "mark_ticks",
+        "mid",
+        "step",
+    )
 
     def __init__(
         self,
         instrument: Instrument,
         index: int,
-        quotes: tuple[int, int, int],
+        quotes: tuple[int, ...],
         history: npt.NDArray[np.float64],
         step: int,
         step_s: float,
     ) -> None:
         self.instrument = instrument
         self.index = index
-        self.bid_ticks, self.ask_ticks, self.last_ticks = quotes
+        self.bid_ticks, self.ask_ticks, self.last_ticks, self.mark_ticks = quotes
         self._history = history
         self.step = step
         self._step_s = step_s
@@ -49,6 +60,11 @@ class Book:
     def last(self) -> float | None:
         """Price of the last trade in currency."""
         return self.last_ticks * self.instrument.tick if self.last_ticks else None
+
+    @property
+    def mark(self) -> float:
+        """Price at which positions are valued, in currency; the mid where the instrument has no margin."""
+        return self.mark_ticks * self.instrument.tick if self.mark_ticks else self.mid
 
     @property
     def spread_bps(self) -> float | None:
@@ -73,7 +89,7 @@ class Book:
 class View:
     """What anyone may see at the start of a step: `view["btc-spot"]` is a `Book`."""
 
-    __slots__ = ("_history", "_instruments", "_quotes", "_step_s", "step", "time_ns")
+    __slots__ = ("_books", "_history", "_instruments", "_quotes", "_step_s", "step", "time_ns")
 
     def __init__(
         self,
@@ -87,6 +103,7 @@ class View:
         self._instruments = instruments
         self._quotes = quotes
         self._history = history
+        self._books: dict[str, Book] = {}
         self.step = step
         self._step_s = step_s
         self.time_ns = time_ns
@@ -98,9 +115,16 @@ class View:
         return self.time_ns / 1e9
 
     def __getitem__(self, name: str) -> Book:
+        book = self._books.get(name)
+        if book is None:
+            book = self._books[name] = self._book(name)
+        return book
+
+    def _book(self, name: str) -> Book:
         for index, instrument in enumerate(self._instruments):
             if instrument.name == name:
                 quotes = self._quotes
-                top = (int(quotes.best_bid[index]), int(quotes.best_ask[index]), int(quotes.last[index]))
-                return Book(instrument, index, top, self._history[index], self.step, self._step_s)
+                top = (quotes.best_bid, quotes.best_ask, quotes.last, quotes.mark)
+                ticks = tuple(int(column[index]) for column in top)
+                return Book(instrument, index, ticks, self._history[index], self.step, self._step_s)
         raise KeyError(f"{name!r} is not traded here; there is {', '.join(i.name for i in self._instruments)}")

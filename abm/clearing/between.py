@@ -23,6 +23,7 @@ from abm.clearing.money import (
     initial_of,
     notional,
     part_of,
+    part_up,
     portion,
     share,
     value,
@@ -88,6 +89,41 @@ def _enter_lots(e: Any, i: int, owner: int, lots: int, cost: int) -> None:
         list_holding(e, i, owner, holding)
         account.cross += np.int64(holding.position != 0) - np.int64(before != 0)
         reserve(account, holding)
+
+
+@kernel
+def open_positions(engine: Any, i: int, rows: Any, lots: Any, costs: Any) -> int:
+    """Give accounts without a position one of derivative `i`, with its basis; an isolated one is posted its initial margin.
+
+    Answers the place of the first account that has a position or orders already, or not the margin, or -1. Nothing is opened where one cannot.
+    """
+    e = engine[0]
+    book = book_at(e.books, i)
+    for n in range(len(rows)):
+        owner = np.int64(rows[n])
+        holding = holding_of(e, owner, i)
+        needed = part_up(abs(costs[n]), initial_of(holding))
+        if holding.position != 0 or holding.bids != 0 or holding.asks != 0 or needed > free_cash(e, owner):
+            return n
+    for n in range(len(rows)):
+        owner = np.int64(rows[n])
+        if lots[n] == 0:
+            continue
+        account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
+        holding.position, holding.basis = lots[n], costs[n]
+        book.open_interest += abs(lots[n])
+        e.stamp += 1
+        holding.since = e.stamp
+        list_holding(e, i, owner, holding)
+        set_offset(holding)
+        reserve(account, holding)
+        if holding.flags & ISOLATED:
+            holding.margin = part_up(abs(costs[n]), initial_of(holding))
+            account.cash -= holding.margin
+        else:
+            account.cross += 1
+        index_again(e, i, owner)
+    return -1
 
 
 @kernel

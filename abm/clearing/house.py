@@ -9,6 +9,7 @@ from abm.clearing.between import (
     charge_interest,
     index_all,
     move_margin,
+    open_positions,
     pay_funding,
     read_equity,
     read_liquidation_ticks,
@@ -86,6 +87,35 @@ class ClearingHouse(Ledger):
         if failed >= 0:
             raise ValueError(
                 f"{instrument}: account {rows[failed]} has no isolated position, or not so much free margin"
+            )
+
+    def open_positions(self, rows: Rows, instrument: str, lots: npt.ArrayLike, costs: npt.ArrayLike) -> None:
+        """Give accounts the positions of a derivative that they hold as a run begins; an isolated one is posted its initial margin.
+
+        Who is under water by it is liquidated as the first pass begins.
+
+        Args:
+            rows: Accounts, each at most once, without position or orders in the instrument.
+            instrument: Name of a perpetual or future.
+            lots: Of each account, short where negative; they add up to nothing, as a derivative has two sides.
+            costs: Money units paid for each position, signed as the position; they add up to nothing, so that what one has lost another has gained.
+
+        Raises:
+            ValueError: They do not add up, the instrument is spot, or an account has a position, orders or not so much margin. Nothing is
+                opened then.
+        """
+        index, _ = self._margin(instrument)
+        sizes, paid = (np.ascontiguousarray(np.broadcast_to(x, len(rows)), np.int64) for x in (lots, costs))
+        if self._exchange.instruments[index].kind == "spot":
+            raise ValueError(f"{instrument} is of kind spot; credit its coins")
+        if int(sizes.sum()) or int(paid.sum()):
+            raise ValueError(
+                f"{instrument}: opening positions add up to {int(sizes.sum())} lots and {int(paid.sum())} money units, not to nothing"
+            )
+        failed = self._exchange.between(open_positions, index, np.asarray(rows, np.int64), sizes, paid)
+        if failed >= 0:
+            raise ValueError(
+                f"{instrument}: account {rows[failed]} has a position, orders or too little margin to open one"
             )
 
     # ------------------------------------------------------------------ what time brings

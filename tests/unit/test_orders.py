@@ -25,6 +25,7 @@ class Means:
     max_lots: int = 10**6
     unit: int = 3
     ask: int = 100
+    on_margin: bool = False
     scratch: tuple[np.ndarray, ...] = field(default_factory=lambda: (np.zeros(3, np.int64), np.zeros((3, 1), np.int64)))
 
     def fit(self, messages: Records) -> Records:
@@ -39,6 +40,7 @@ class Means:
             np.array([self.ask], np.int64),
             np.array([self.unit], np.int64),
             np.array([self.max_lots], np.int64),
+            np.array([self.on_margin]),
             np.array([self.taker_ppm], np.int64),
             column(self.cash),
             column(self.cash_reserved),
@@ -154,6 +156,14 @@ def test_new_orders_are_numbered_and_those_with_an_id_keep_it() -> None:
         )
     )
     assert kept["order"].tolist() == [50, 7, 3, 51]
+
+
+def test_orders_with_margin_are_only_cut_to_the_largest_size() -> None:
+    means = Means([0] * 3, [0] * 3, [0] * 3, [0] * 3, max_lots=40, on_margin=True)
+    kept = means.fit(
+        np.concatenate([message(Kind.MARKET, 0, quantity=99), message(Kind.LIMIT, 1, Side.SELL, price=10, quantity=7)])
+    )
+    assert kept["quantity"].tolist() == [40, 7]
 
 
 def test_messages_of_another_population_are_an_error() -> None:
