@@ -43,12 +43,13 @@ from abm.exchange.memory import (
     WAITING,
     account_at,
     book_at,
+    id_at,
     margin_at,
     order_at,
-    own_at,
     queue_at,
 )
 from abm.exchange.messages import Forced
+from abm.exchange.orders import newer_of, oldest_of
 
 BILLION = 1_000_000_000
 DEFAULTED = int(Forced.DEFAULTED)
@@ -355,8 +356,9 @@ def read_needs(engine: Any, cash: Any, lots: Any, bids: Any, asks: Any) -> None:
     """What open orders hold back, counted from the orders: cash (accounts,), and lots and margins of bids and asks (accounts, instruments)."""
     e = engine[0]
     for owner in range(e.n_accounts):
-        slot = np.int64(account_at(e.accounts, owner).first)
-        while slot != 0:
+        order_id = oldest_of(e, np.int64(owner))
+        while order_id != 0:
+            slot = np.int64(id_at(e.ids, order_id).slot)
             order = order_at(e.orders, slot)
             book = book_at(e.books, order.instrument)
             if (order.flags & (WAITING | OUT)) == 0 and book.money != 0:
@@ -372,7 +374,7 @@ def read_needs(engine: Any, cash: Any, lots: Any, bids: Any, asks: Any) -> None:
                         asks[owner, order.instrument] += need
                     else:
                         bids[owner, order.instrument] += need
-            slot = np.int64(own_at(e.own, slot).next)
+            order_id = newer_of(e, np.int64(owner), order_id)
 
 
 @kernel

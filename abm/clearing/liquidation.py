@@ -24,15 +24,15 @@ from abm.exchange.memory import (
     book_at,
     component,
     holding_at,
+    id_at,
     margin_at,
     move_at,
     order_at,
-    own_at,
     queue_at,
     trade_at,
 )
 from abm.exchange.messages import Forced, Phase, Reason, What
-from abm.exchange.orders import finish, note, set_timer
+from abm.exchange.orders import finish, newer_of, note, oldest_of, set_timer
 
 CONTINUOUS = int(Phase.CONTINUOUS)
 LIQUIDATED, LIQUIDATION_CANCELLED = int(Forced.LIQUIDATED), int(What.LIQUIDATION_CANCELLED)
@@ -42,17 +42,17 @@ LIQUIDATION_REASON = int(Reason.LIQUIDATION)
 @compiled
 def _cancel_orders(e: Any, owner: int, instrument: int) -> None:
     """End an account's orders in one instrument (-1: in all), oldest first."""
-    slot = np.int64(account_at(e.accounts, owner).first)
-    while slot != 0:
-        following = np.int64(own_at(e.own, slot).next)
+    order_id = oldest_of(e, owner)
+    while order_id != 0:
+        slot = np.int64(id_at(e.ids, order_id).slot)
         order = order_at(e.orders, slot)
         i = np.int64(order.instrument)
         if instrument < 0 or instrument == i:
-            note(e, LIQUIDATION_CANCELLED, i, order.order, owner, remaining(e, slot, order), 0, 0)
+            note(e, LIQUIDATION_CANCELLED, i, order_id, owner, remaining(e, slot, order), 0, 0)
             finish(e, slot)
             book_at(e.books, i).unsettled = 1
             e.unsettled = -1
-        slot = following
+        order_id = newer_of(e, owner, order_id)
 
 
 @compiled

@@ -39,7 +39,7 @@ def _used(memory: Memory) -> dict[str, int]:
     """How many records of each table are in use."""
     engine = memory.engine[0]
     used = {name: len(table) for name, table in memory.tables.items() if name in TABLES}
-    used |= dict.fromkeys(("orders", "terms", "own"), int(engine["fresh"]))
+    used |= dict.fromkeys(("orders", "terms"), int(engine["fresh"]))
     used |= {"ids": int(engine["n_ids"]), "accounts": int(engine["n_owners"]), "levels": 64 * int(engine["next_page"])}
     return used | {"timers": int(engine["n_timers"]) + 1}
 

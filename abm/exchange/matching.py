@@ -77,7 +77,6 @@ from abm.exchange.memory import (
     message_at,
     order_at,
     outcome_at,
-    own_at,
     queue_at,
     term_at,
     timer_at,
@@ -94,7 +93,9 @@ from abm.exchange.orders import (
     finish,
     lift,
     new_slot,
+    newer_of,
     note,
+    oldest_of,
     set_expiry,
     set_timer,
     shrink,
@@ -434,16 +435,16 @@ def mass_cancel(e: Any, message: Any) -> int:
     if message.owner < 0:
         return UNKNOWN_OWNER
     e.entered = max(np.int64(message.instrument), np.int64(0))
-    slot = np.int64(account_at(e.accounts, message.owner).first)
-    while slot != 0:
-        following = np.int64(own_at(e.own, slot).next)
+    order_id = oldest_of(e, np.int64(message.owner))
+    while order_id != 0:
+        slot = np.int64(id_at(e.ids, order_id).slot)
         order = order_at(e.orders, slot)
         i = np.int64(order.instrument)
         if message.instrument < 0 or message.instrument == i:
-            note(e, MASS_CANCELLED, i, order.order, order.owner, remaining(e, slot, order), 0, 0)
+            note(e, MASS_CANCELLED, i, order_id, order.owner, remaining(e, slot, order), 0, 0)
             finish(e, slot)
             unsettle(e, i)
-        slot = following
+        order_id = newer_of(e, np.int64(message.owner), order_id)
     return NONE
 
 
@@ -723,7 +724,7 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
             begin(e, e.time)
         if not settle_down(e):
             return start
-    a = Addresses(e.orders, e.own, e.accounts, e.ids, e.blocks, e.upper, e.levels)
+    a = Addresses(e.orders, e.accounts, e.ids, e.blocks, e.upper, e.levels)
     now = e.time
     for m in range(start, count):
         message, outcome = message_at(messages, m), outcome_at(outcomes, m)

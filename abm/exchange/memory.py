@@ -85,8 +85,7 @@ TERM = np.dtype(
     align=True,
 )
 
-OWN = np.dtype([("next", u4), ("prev", u4)])
-ID = np.dtype([("slot", i4)])
+ID = np.dtype([("slot", i4), ("before", i4)])  # the order before it of the same owner: see `oldest_of`
 BLOCK = np.dtype([("word", u8), ("page", u4)], align=True)
 WORD = np.dtype([("bits", u8)])
 LEVEL = np.dtype([("quantity", i8), ("head", u4), ("tail", u4), ("hidden", u4), ("count", u4)], align=True)
@@ -176,13 +175,12 @@ ACCOUNT = np.dtype(
         ("reserved", i8),
         ("headroom", i8),  # money its crossed positions may lose before they must be indexed anew
         ("session", i8),  # realised profit less fees since the session began
-        ("first", u4),  # its orders
-        ("last", u4),
+        ("last", i4),  # id of its latest order
         ("held", i4),  # 1 + the first instrument with margin that it ever held
         ("cross", i4),  # crossed positions that are open
         ("paused", u4),  # its crossed position that is paused, and the account with it
         ("tier", i1),
-        ("pad", i1, 11),  # to a cache line
+        ("pad", i1, 15),  # to a cache line
     ]
 )
 HOLDING = np.dtype(
@@ -255,7 +253,6 @@ FEE = np.dtype([("maker", i8), ("taker", i8)])
 TABLES = {
     "orders": ORDER,
     "terms": TERM,
-    "own": OWN,
     "ids": ID,
     "blocks": BLOCK,
     "upper": WORD,
@@ -296,7 +293,6 @@ class Addresses(NamedTuple):
     """The tables that the hot loop touches, copied out of the `ENGINE` record: what is in registers need not be read again."""
 
     orders: int
-    own: int
     accounts: int
     ids: int
     blocks: int
@@ -397,7 +393,6 @@ _PLACE = {name: place for place, name in enumerate(ENGINE.names or ())}
 
 order_at = accessor(ORDER)
 term_at = accessor(TERM)
-own_at = accessor(OWN)
 id_at = accessor(ID)
 block_at = accessor(BLOCK)
 word_at = accessor(WORD)
@@ -482,7 +477,6 @@ class Memory:
         for name, size in (
             ("orders", 1024),
             ("terms", 1024),
-            ("own", 1024),
             ("ids", 4096),
             ("levels", 64 * 64),
             ("timers", 64),
@@ -646,7 +640,7 @@ class Memory:
     def prepare(self, messages: int) -> None:
         """Make room for the orders that so many messages may create."""
         fresh = self["fresh"]
-        for name in ("orders", "terms", "own"):
+        for name in ("orders", "terms"):
             self.grow(name, fresh + messages + 1, fresh)
         self._messages = messages
         self.make_room()

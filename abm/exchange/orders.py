@@ -24,7 +24,6 @@ from abm.exchange.memory import (
     event_at,
     id_at,
     order_at,
-    own_at,
     queue_at,
     term_at,
     timer_at,
@@ -114,39 +113,60 @@ def queue_of(e: Any, slot: int, order: Any) -> Any:
 
 @inlined
 def new_slot(a: Any, e: Any, order_id: int, owner: int) -> int:
-    """Take a slot for an order, and put it last in its owner's list."""
+    """Take a slot for an order, and note it as its owner's latest."""
     slot = e.free
     if slot != 0:
         e.free = np.int64(order_at(a.orders, slot).next)
     else:
         slot = e.fresh
         e.fresh += 1
-    id_at(a.ids, order_id).slot = slot
+    row = id_at(a.ids, order_id)
+    row.slot = slot
     e.potential += 1
     if owner >= 0:
-        mine, row = own_at(a.own, slot), account_at(a.accounts, owner)
-        first, last = row.first, row.last  # all is read before: then there are no branches, and owners come at random
-        mine.prev, mine.next = last, 0
-        own_at(a.own, last).next = slot  # record 0 takes it where there is none
-        row.first = slot if last == 0 else first
-        row.last = slot
+        account = account_at(a.accounts, owner)
+        row.before = account.last
+        account.last = order_id
     return np.int64(slot)
 
 
 @inlined
 def end_slot(a: Any, e: Any, slot: int, order: Any) -> None:
-    """Give the slot of an order that is over back. It must be out of its level and lists."""
+    """Give the slot of an order that is over back. It must be out of its level and lists; its owner's chain learns of it when it is next walked."""
     id_at(a.ids, order.order).slot = DONE
-    if order.owner >= 0:
-        mine, row = own_at(a.own, slot), account_at(a.accounts, order.owner)
-        before, after, first, last = mine.prev, mine.next, row.first, row.last
-        own_at(a.own, before).next = after
-        own_at(a.own, after).prev = before
-        row.first = after if before == 0 else first
-        row.last = before if after == 0 else last
     order.next = e.free
     e.free = slot
     e.potential -= 1
+
+
+@compiled
+def oldest_of(e: Any, owner: int) -> int:
+    """Id of the oldest live order of an owner, 0 if there is none; `newer_of` leads to the others, and all of them must be visited.
+
+    Orders of one owner form a chain from the latest back. Those that end are not taken out: here they are, as the chain is turned round. So an
+    order costs its owner's chain one step at most, once.
+    """
+    order_id, newer = np.int64(account_at(e.accounts, owner).last), np.int64(0)
+    while order_id != 0:
+        row = id_at(e.ids, order_id)
+        older = np.int64(row.before)
+        if row.slot > 0:
+            row.before = newer
+            newer = order_id
+        order_id = older
+    account_at(e.accounts, owner).last = 0
+    return newer
+
+
+@compiled
+def newer_of(e: Any, owner: int, order_id: int) -> int:
+    """The order after one found by `oldest_of`, 0 for none, as the chain is turned back; one that has ended meanwhile is left out."""
+    row, account = id_at(e.ids, order_id), account_at(e.accounts, owner)
+    newer = np.int64(row.before)
+    if row.slot > 0:
+        row.before = account.last
+        account.last = order_id
+    return newer
 
 
 @compiled

@@ -14,15 +14,14 @@ from abm.exchange.memory import (
     QUEUES,
     SELL,
     WAITING,
-    account_at,
     book_at,
     id_at,
     order_at,
-    own_at,
     queue_at,
     term_at,
 )
 from abm.exchange.messages import Records
+from abm.exchange.orders import newer_of, oldest_of
 
 VIEW = np.dtype(
     [
@@ -213,13 +212,13 @@ def read_owner(engine: Any, owner: int, rows: Any) -> int:
     e = engine[0]
     if owner < 0 or owner >= e.n_owners:
         return 0
-    slot = np.int64(account_at(e.accounts, owner).first)
+    order_id = oldest_of(e, owner)
     n = 0
-    while slot != 0:
+    while order_id != 0:
         if n < len(rows):
-            copy_order(e, slot, rows[n])
+            copy_order(e, np.int64(id_at(e.ids, order_id).slot), rows[n])
         n += 1
-        slot = np.int64(own_at(e.own, slot).next)
+        order_id = newer_of(e, owner, order_id)
     return n
 
 
