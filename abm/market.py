@@ -62,16 +62,7 @@ class Market(mesa.Model):  # type: ignore[misc]
             [[round(i.fees[min(t, len(i.fees) - 1)].taker * PPM) for t in range(tiers)] for i in instruments], np.int64
         )
         """Taker fee by instrument and tier, in millionths."""
-        self._fundamentals = {
-            name: fundamental_path(
-                described.fundamentals.get(name, Fundamental(volatility=0.0)),
-                instrument.reference_price or 0.0,
-                described.clock,
-                described.seed,
-                name,
-            )
-            for name, instrument in described.instruments.items()
-        }
+        self._fundamentals = {name: self._news_of(name) for name in described.instruments}
         self._steps_done = 0
         self._view: View | None = None
         self.recorder = Recorder(self)
@@ -158,6 +149,15 @@ class Market(mesa.Model):  # type: ignore[misc]
                 self.time_ns,
             )
         return self._view
+
+    def _news_of(self, name: str) -> npt.NDArray[np.float64]:
+        """The path of an instrument's fundamental value: its own, or that of the instrument it is a claim on."""
+        described = self._described
+        news = described.fundamentals.get(name, Fundamental(volatility=0.0))
+        if news.of:
+            return self._news_of(news.of)
+        price = described.instruments[name].reference_price or 0.0
+        return fundamental_path(news, price, described.clock, described.seed, name)
 
     def fundamental(self, instrument: str) -> float:
         """What an instrument is worth by the news so far, in currency. Only traders who follow the news may ask."""

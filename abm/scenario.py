@@ -129,6 +129,13 @@ class Scenario(Frozen):
         for name in self.fundamentals:
             if name not in self.instruments:
                 raise ValueError(f"fundamentals.{name}: not traded here{meant(name, self.instruments)}")
+            of = self.fundamentals[name].of
+            if of and (
+                of not in self.instruments or of == name or (of in self.fundamentals and self.fundamentals[of].of)
+            ):
+                raise ValueError(
+                    f"fundamentals.{name}.of: {of!r} is not another instrument with a value of its own{meant(of, self.instruments)}"
+                )
         for name, trader in self.traders.items():
             if trader.instrument not in self.instruments:
                 raise ValueError(

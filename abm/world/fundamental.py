@@ -21,6 +21,7 @@ class Fundamental(Frozen):
     """How much news there is."""
 
     volatility: float = Field(0.42, ge=0, le=5, description="of the fundamental value, a year", examples=[0.42])
+    of: str = Field("", description="another instrument whose value this one shares, such as the spot of a perpetual")
 
 
 def fundamental_path(
