@@ -242,7 +242,12 @@ class Recorder:
                 self._last[k] = prices[-1]
             mid = float(self.mids[k, self._market.steps_done])
             bid, ask = int(quotes.best_bid[k]), int(quotes.best_ask[k])
-            depth = self._market.exchange.depth_within(k, self._market.scenario.recording.depth_bps)
+            recording = self._market.scenario.recording
+            depth = [
+                lots_within
+                for bps in (recording.depth_bps, *recording.profile_bps)
+                for lots_within in self._market.exchange.depth_within(k, bps)
+            ]
             self._bars.append(
                 (
                     self._bar_start_ns,
@@ -389,7 +394,10 @@ class Recorder:
 
     def _bars_table(self) -> pd.DataFrame:
         columns = ["time", "instrument", "open", "high", "low", "close", "volume", "trades", "mid", "spread_bps"]
-        table = pd.DataFrame(self._bars, columns=[*columns, "bid_depth", "ask_depth"])
+        ends = ("", *(f"_{bps:g}bp" for bps in self._market.scenario.recording.profile_bps))
+        table = pd.DataFrame(
+            self._bars, columns=[*columns, *(f"{side}_depth{end}" for end in ends for side in ("bid", "ask"))]
+        )
         table["time"] = self._utc(table["time"].to_numpy(np.int64))
         return table
 

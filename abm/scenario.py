@@ -44,6 +44,11 @@ class Recording(Frozen):
     depth_bps: float = Field(
         100.0, gt=0, le=10_000, description="depth is counted within this many basis points of the mid"
     )
+    profile_bps: tuple[Annotated[float, Field(gt=0, le=10_000)], ...] = Field(
+        (),
+        description="depth is also counted within each of these, basis points; columns of bars such as bid_depth_25bp",
+        examples=[[5, 10, 25, 50, 100]],
+    )
     trades: bool = Field(True, description="whether each trade is kept as a row")
 
 

@@ -17,6 +17,7 @@ import typer
 
 from experiments.bench import app as bench
 from experiments.reproduce import reproduce
+from experiments.stylised import stylised
 
 if TYPE_CHECKING:
     from abm.record import Result
@@ -372,6 +373,7 @@ def _print_rows(rows: list[tuple[Any, ...]], titles: tuple[str, ...]) -> None:
 
 app.add_typer(bench, name="bench")
 app.command()(_answers(reproduce))
+app.command()(_answers(stylised))
 
 
 @app.command(
