@@ -23,6 +23,7 @@ from abm.world.fundamental import Fundamental, fundamental_path
 
 if TYPE_CHECKING:
     from abm.agents.base import Coins, Numbers, Population
+    from abm.agents.execution import ParentOrders
 
 Progress = Callable[[int, int], None]
 
@@ -47,6 +48,8 @@ class Market(mesa.Model):  # type: ignore[misc]
         self._rows = sum(config.accounts for config in described.traders.values()) + described.spare_accounts
         self._next_row = 0
         self.populations: list[Population] = []
+        self.desks: list[ParentOrders] = []
+        """Desks that work parent orders; they are told of each step's trades."""
         self.exchange = Exchange(instruments, accounts=self._rows, ledger=True)
         self.gateway = Gateway(self.exchange, start=described.clock.start)
         self.house = ClearingHouse(self.exchange)
@@ -90,15 +93,15 @@ class Market(mesa.Model):  # type: ignore[misc]
     def step(self) -> None:
         """Let everyone who is awake look and decide, match what they send, and write down what happened."""
         view = self.view()
-        orders = [
-            population.orders(view) for population in self.populations if population.awake or population.every_step
-        ]
+        orders = [population.orders(view) for population in self.populations if population.due(view.time_ns)]
         tape = self.gateway.arrange(
             [sent for sent in orders if sent is not None], self.time_ns + self.scenario.clock.step_ns
         )
         report = self.exchange.match(tape)
         self._steps_done += 1
         self._view = None
+        for desk in self.desks:
+            desk.observe(report)
         self.recorder.observe(report)
 
     # ------------------------------------------------------------------ time
@@ -159,9 +162,15 @@ class Market(mesa.Model):  # type: ignore[misc]
         price = described.instruments[name].reference_price or 0.0
         return fundamental_path(news, price, described.clock, described.seed, name)
 
-    def fundamental(self, instrument: str) -> float:
-        """What an instrument is worth by the news so far, in currency. Only traders who follow the news may ask."""
-        return float(self._fundamentals[instrument][self._steps_done])
+    def fundamental(self, instrument: str, ahead: str | float = 0.0) -> float:
+        """What an instrument is worth by the news so far, in currency. Only traders who follow the news may ask.
+
+        Args:
+            instrument: Its name.
+            ahead: By the news until so much later, or the end of the run: only insiders may ask.
+        """
+        path = self._fundamentals[instrument]
+        return float(path[min(self._steps_done + round(self.scenario.clock.units(ahead)), len(path) - 1)])
 
     def asks(self) -> npt.NDArray[np.int64]:
         """Best ask of each instrument in ticks, 0 where there is none."""

@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     SerializeAsAny,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -62,14 +63,14 @@ class Comparison(Frozen):
     note: str = Field("", description="what a reader must know")
 
 
-def _configured(value: Any) -> Any:
+def _configured(value: Any, info: ValidationInfo) -> Any:
     """A trader's configuration from its mapping; `kind` says which class."""
     if not isinstance(value, Mapping):
         return value
     cls = kinds().get(str(value.get("kind")))
     if cls is None:
         raise PydanticCustomError("unknown_kind", "unknown kind of trader")
-    return cls.config_class.model_validate(value)
+    return cls.config_class.model_validate(value, context=info.context)
 
 
 class Scenario(Frozen):
@@ -146,6 +147,9 @@ class Scenario(Frozen):
                 raise ValueError(
                     f"traders.{name}.instrument: {trader.instrument!r} is not traded here{meant(trader.instrument, self.instruments)}"
                 )
+            for traded in trader.traded:
+                if traded not in self.instruments:
+                    raise ValueError(f"traders.{name}: {traded!r} is not traded here{meant(traded, self.instruments)}")
         for comparison in self.compare:
             if comparison.instrument not in self.instruments:
                 raise ValueError(f"compare: {comparison.observation}: {comparison.instrument!r} is not traded here")
@@ -286,7 +290,7 @@ def load_with(name_or_path: str | Path, changes: Iterable[Mapping[str, Any]]) ->
     for change in changes:
         raw = _merge(raw, change)
     raw.setdefault("name", path.stem)
-    return _validated(raw, path.name if path.stem not in scenario_files() else path.stem)
+    return _validated(raw, path.name if path.stem not in scenario_files() else path.stem, path.parent)
 
 
 def assignment(text: str) -> dict[str, Any]:
@@ -304,13 +308,13 @@ def assignment(text: str) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------------------- errors
 
 
-def _validated(raw: dict[str, Any], source: str) -> Scenario:
+def _validated(raw: dict[str, Any], source: str, folder: Path) -> Scenario:
     traders, inputs = raw.get("traders"), raw.get("inputs")
     if isinstance(traders, Mapping) and isinstance(inputs, Mapping):
         gone = tuple(f"traders.{name}." for name, body in traders.items() if body is None)
         raw = {**raw, "inputs": {key: value for key, value in inputs.items() if not str(key).startswith(gone)}}
     try:
-        scenario = Scenario.model_validate(raw)
+        scenario = Scenario.model_validate(raw, context={"folder": folder})
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=True)
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""

@@ -53,6 +53,8 @@ class TraderContract:
     """Laid over the scenario, such as other instruments."""
     beside: ClassVar[tuple[str, ...]] = ("market_makers",)
     """Traders of the scenario that stay."""
+    nobody: ClassVar[Mapping[str, Any]] = {"accounts": 0}
+    """What makes it a population without accounts: lists with an entry for each account are to be emptied too."""
     duration: ClassVar[str] = "2min"
     """How long it is watched."""
 
@@ -130,14 +132,10 @@ class TraderContract:
         """A population of nobody sends nothing."""
         if self.mine(self.market()).size == 1 and issubclass(kinds()[self.kind], Trader):
             pytest.skip("a Trader is one account")
-        market = self.market(**self.nobody())
+        market = self.market(**self.nobody)
         result, rejects = self.watched(market)
         assert len(rejects) == 0
         assert result.audit.passed
-
-    def nobody(self) -> dict[str, Any]:
-        """Configuration of a population without accounts; lists that have an entry for each account are to be emptied too."""
-        return {"accounts": 0}
 
     @staticmethod
     def _phase(market: Market, phase: Phase) -> None:

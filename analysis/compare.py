@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from abm.agents.miners import hashprice
+from abm.world.mining import hashprice
 from abm.record import Result
 from abm.scenario import ScenarioError, configs
 

@@ -15,6 +15,7 @@ from mesa.time import Schedule
 from pydantic import Field
 
 from abm.agents import orders as order_arrays
+from abm.agents.execution import ParentOrders, Style
 from abm.agents.view import Book, View
 from abm.clock import seconds
 from abm.exchange.description import MONEY_UNITS, NS, Frozen
@@ -42,6 +43,11 @@ class TraderConfig(Frozen):
     accounts: int = Field(1, ge=0, le=10_000_000, description="accounts", examples=[1000])
     latency: Latency = Field(Latency(base=10.0, spread=40.0), description="time from a decision to the exchange")
     tier: int = Field(0, ge=0, le=255, description="fee tier: an index into the instrument's fees", examples=[1])
+
+    @property
+    def traded(self) -> tuple[str, ...]:
+        """Names of all instruments it trades."""
+        return (self.instrument,)
 
 
 _KINDS: dict[str, type["Population"]] = {}
@@ -101,6 +107,8 @@ class Population(mesa.Agent):  # type: ignore[misc]
         """Whether it decides in the next step."""
         self.every_step = False
         """Whether it decides in every step."""
+        self.desk: ParentOrders | None = None
+        """Where its parent orders are worked, from the first one on."""
         self.name = model.unused_name(name or self.kind or type(self).__name__.lower())
         self.first = model.admit(self)
         self.rows = np.arange(self.first, self.first + self.size, dtype=np.int32)
@@ -295,6 +303,21 @@ class Population(mesa.Agent):  # type: ignore[misc]
         messages["instrument"] = -1 if book is None else book.index
         return messages
 
+    def work(
+        self,
+        book: Book,
+        side: npt.ArrayLike,
+        quantity: Numbers,
+        style: Style,
+        *,
+        who: npt.NDArray[Any] | None = None,
+        reason: npt.ArrayLike = Reason.EXECUTION,
+    ) -> Ints:
+        """Have parent orders worked, one for each account, whose child orders are sent from now on; see `ParentOrders.work`."""
+        if self.desk is None:
+            self.desk = ParentOrders(self)
+        return self.desk.work(book, side, quantity, style, who=who, reason=reason)
+
     def _orders(
         self,
         book: Book,
@@ -332,15 +355,21 @@ class Population(mesa.Agent):  # type: ignore[misc]
         )
         return out[:written]
 
+    def due(self, now_ns: int) -> bool:
+        """Whether it has anything to decide or to send at a time (ns)."""
+        return self.awake or self.every_step or (self.desk is not None and self.desk.next_ns <= now_ns)
+
     def orders(self, view: View) -> Batch | None:
-        """What it decides, cut to what its accounts can pay for, with ids and its latencies. The market calls this."""
-        self.awake = False
+        """What it decides and what its desk sends, cut to what its accounts can pay for, with ids and its latencies. The market calls this."""
+        decides, self.awake = self.awake or self.every_step, False
         if self.size == 0:
             return None
-        messages = self.decide(view)
-        if messages is None or len(messages) == 0:
+        decided = self.decide(view) if decides else None
+        children = self.desk.children(view) if self.desk is not None else None
+        parts = [part for part in (decided, children) if part is not None and len(part)]
+        if not parts:
             return None
-        market = self.model
+        messages, market = join(parts), self.model
         kept = order_arrays.fit(
             messages,
             self.first,

@@ -1,247 +1,149 @@
-"""Market makers: firms that quote both sides on several levels, lean against their inventory, and step back when it gets rough.
+"""Market makers: firms that quote several books out of one capital, lean against what they hold, and step back when it gets rough.
 
-Depth follows D(x) = D100 (x / 100 bp)^exponent (MECHANICS 1), spread and size follow volatility (MECHANICS 8; the square root in the size
-is MECHANICS 13), quotes lean with inventory as in Avellaneda and Stoikov (2008). One compiled pass decides for all firms.
+One account is one firm. Where it quotes follows Avellaneda and Stoikov (2008) or Gueant, Lehalle and Fernandez-Tapia (2013), see `quoting`;
+how much, the depth curve D(x) = D100 (x / 100 bp)^exponent (MECHANICS 1). A firm's risk is what it holds of an underlying in all books
+together, and what it loses anywhere counts against one limit: so stress in one market thins the others. When and for how long firms step back
+is MECHANICS 8; that losses make them quote less is what Comerton-Forde et al. (2010), Journal of Finance 65:295, saw of specialists.
+One compiled pass, `desks`, decides for all firms and books.
 """
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from mesa.time import Schedule
 from pydantic import Field, model_validator
 
-from abm.agents.base import Numbers, Population, TraderConfig, trader
+from abm.agents import desks
+from abm.agents.base import Coins, Floats, Numbers, Population, TraderConfig, trader
 from abm.agents.view import BPS, View
 from abm.clock import Seconds
+from abm.exchange.description import Frozen
 from abm.exchange.gateway import Latency
-from abm.exchange.messages import MESSAGE, Flag, Kind, Reason, Records, TimeInForce
+from abm.exchange.instrument import Instrument
+from abm.exchange.messages import MESSAGE, Phase, Records
 from abm.random import Block
 from abm.world.fundamental import YEAR
 
-FIRM = np.dtype(
-    [
-        ("target_lots", np.int64),  # inventory it wants
-        ("limit_lots", np.int64),  # largest distance from it
-        ("share", np.float64),  # of all firms' depth
-        ("half_spread", np.float64),  # in one-minute volatilities
-        ("pull_at", np.float64),  # one-minute move, in volatilities, that makes it step back
-        ("fair", np.float64),  # what it takes for the price, in ticks
-        ("size", np.float64),  # fraction of its full size, below 1 after it stepped back
-        ("back_at", np.float64),  # seconds; away until then
-        ("next_look", np.float64),  # seconds
-        ("quoted_at", np.float64),  # seconds
-        ("quoted_price", np.float64),  # centre of its quotes, in ticks; 0 = none
-        ("quoted_lots", np.int64),  # inventory when it quoted
-        ("equity_from", np.float64),  # lot-ticks; where losses are counted from
-        ("loss_limit", np.float64),  # lot-ticks
-    ],
-    align=True,
-)
-# Variance of one-minute returns with two memories, and what all firms together hold
-STATE = np.dtype([("fast", np.float64), ("slow", np.float64), ("lots", np.int64)])
-TERMS = np.dtype(
-    [
-        (name, np.float64)
-        for name in (
-            "depth_lot_ticks",
-            "exponent",
-            "outermost_bps",
-            "calm_sigma",
-            "size_exponent",
-            "lean",
-            "impact",
-            "stop_side_at",
-            "pull_min",
-            "pull_max",
-            "return_size",
-            "return_half_life",
-            "look_min",
-            "look_max",
-            "keep",
-            "stale",
-            "fair_half_life",
-            "fast_half_life",
-            "slow_half_life",
-        )
-    ]
-    + [("levels", np.int64), ("max_tick", np.int64)]
-)
-_MASS_CANCEL, _LIMIT, _GTC, _SLIDE = int(Kind.MASS_CANCEL), int(Kind.LIMIT), int(TimeInForce.GTC), int(Flag.POST_SLIDE)
-_REASON = int(Reason.MARKET_MAKING)
+Rule = Literal["avellaneda_stoikov", "glft"]
+
+_BRACKET_USED = 0.9  # part of a margin bracket that a position may take up: prices move before an order arrives
 
 
-@njit(cache=True)
-def _withdraw(m: Any, owner: int, instrument: int) -> None:
-    m.kind, m.owner, m.instrument, m.side, m.order = _MASS_CANCEL, owner, instrument, 0, 0
-    m.price, m.quantity, m.tif, m.flags, m.reason = 0, 0, 0, 0, 0
+# ------------------------------------------------------------------ configuration
 
 
-@njit(cache=True)
-def quotes(
-    firms: Records,
-    state: Records,
-    terms: Records,
-    out: Records,
-    uniform: npt.NDArray[np.float64],
-    first: int,
-    instrument: int,
-    now: float,
-    dt: float,
-    mid: float,
-    news: float,
-    minute_return: float,
-    position: npt.NDArray[np.int64],
-    equity: npt.NDArray[np.float64],
-) -> int:
-    """What all firms send in one step, written to `out`.
+class BookTerms(Frozen):
+    """How the firms quote one book."""
 
-    Args:
-        firms: One `FIRM` record for each; changed.
-        state: One `STATE` record; changed.
-        terms: One `TERMS` record.
-        out: Room for `firms x (1 + 2 levels)` messages.
-        uniform: Two uniform draws for each firm.
-        first: The first firm's account.
-        instrument: Number of the instrument.
-        now: Seconds since the start of the run.
-        dt: Seconds of a step.
-        mid: Mid price in ticks.
-        news: What a step's news does to the value, as a factor.
-        minute_return: Return of the mid over the last minute; not a number while the run is younger.
-        position: Lots each firm holds.
-        equity: Cash of each firm and the worth of its inventory beyond its target, in lot-ticks.
-
-    Returns:
-        How many messages are written.
-    """
-    p, s = terms[0], state[0]
-    n = 0
-    rough = 0.0
-    if not np.isnan(minute_return):
-        # Nobody is alarmed by what is usual in the calm, however quiet the last hour was.
-        rough = abs(minute_return) / max(math.sqrt(s.slow), p.calm_sigma)
-        square = minute_return * minute_return
-        s.fast += (square - s.fast) * (1.0 - 0.5 ** (dt / p.fast_half_life))
-        s.slow += (square - s.slow) * (1.0 - 0.5 ** (dt / p.slow_half_life))
-    sigma = max(math.sqrt(s.fast), 0.25 * p.calm_sigma)
-    scale = sigma / p.calm_sigma
-    thinner = scale**-p.size_exponent
-    lots_held = position.sum()
-    # What takers made the firms buy tells them something, as in Kyle (1985): they all see the trades.
-    learnt = news * math.exp(-p.impact * (lots_held - s.lots) * mid)
-    s.lots = lots_held
-    for f in range(len(firms)):
-        firm = firms[f]
-        firm.fair *= learnt
-        firm.fair += (mid - firm.fair) * (1.0 - 0.5 ** (dt / p.fair_half_life))
-        if now < firm.back_at:
-            continue
-        firm.size += (1.0 - firm.size) * (1.0 - 0.5 ** (dt / p.return_half_life))
-        lost = firm.equity_from - equity[f]
-        if rough > firm.pull_at or lost > firm.loss_limit:
-            firm.back_at = now + p.pull_min + (p.pull_max - p.pull_min) * uniform[2 * f]
-            firm.size = p.return_size
-            firm.equity_from = equity[f]
-            firm.fair = mid
-            if firm.quoted_price > 0.0:
-                firm.quoted_price = 0.0
-                _withdraw(out[n], first + f, instrument)
-                n += 1
-            continue
-        if lost < 0.0:
-            firm.equity_from = equity[f]
-        if now < firm.next_look:
-            continue
-        firm.next_look = now + p.look_min + (p.look_max - p.look_min) * uniform[2 * f + 1]
-        inventory = (position[f] - firm.target_lots) / max(firm.limit_lots, 1)
-        half = max(1.0, firm.half_spread * sigma * mid)
-        centre = firm.fair - p.lean * half * min(max(inventory, -1.0), 1.0)
-        moved = abs(centre - firm.quoted_price) > p.keep * half
-        traded = position[f] != firm.quoted_lots
-        if firm.quoted_price > 0.0 and not (moved or traded or now - firm.quoted_at > p.stale):
-            continue
-        firm.quoted_price, firm.quoted_at, firm.quoted_lots = centre, now, position[f]
-        _withdraw(out[n], first + f, instrument)
-        n += 1
-        outer = max(p.outermost_bps * 1e-4 * mid, 4.0 * half)
-        ratio = (outer / half) ** (1.0 / max(p.levels - 1, 1))
-        distance, within = half, 0.0
-        for _ in range(p.levels):
-            reaches = p.depth_lot_ticks / mid * (distance / mid * 100.0) ** p.exponent
-            lots = (reaches - within) * firm.share * thinner * firm.size
-            within = reaches
-            for side in range(2):
-                adds = inventory if side == 0 else -inventory
-                if adds > p.stop_side_at:
-                    continue
-                quantity = np.int64(lots * min(1.0, 1.0 - adds))
-                price = math.floor(centre - distance) if side == 0 else math.ceil(centre + distance)
-                if quantity < 1 or price < 1 or price > p.max_tick:
-                    continue
-                m = out[n]
-                m.kind, m.owner, m.instrument, m.side, m.order = _LIMIT, first + f, instrument, side, 0
-                m.price, m.quantity, m.tif, m.flags, m.reason = np.int32(price), quantity, _GTC, _SLIDE, _REASON
-                n += 1
-            distance *= ratio
-    return n
+    underlying: str = Field(
+        "",
+        description="books of one underlying count together as risk; the instrument's name up to its first dash where left out",
+        examples=["btc"],
+    )
+    depth_usd: float = Field(
+        gt=0, description="currency a side within 100 bp in the calm, all firms together", examples=[12e6]
+    )
+    depth_exponent: float = Field(
+        0.67, gt=0, le=2, description="depth within x grows as x to this power", examples=[0.67]
+    )
+    levels: int = Field(10, ge=2, le=100, description="quotes a side", examples=[10])
+    outermost_bps: float = Field(
+        150.0, gt=0, le=5000, description="distance of the last quote, basis points", examples=[150]
+    )
+    rule: Rule = Field("glft", description="where quotes are centred and how far apart they are", examples=["glft"])
+    half_spread: tuple[float, float] = Field(
+        (0.008, 0.65),
+        description="least and greatest half-spread among the firms in the calm, in one-minute volatilities; firms lie between at equal ratios",
+        examples=[[0.008, 0.65]],
+    )
+    calm_volatility: float = Field(
+        0.42, gt=0, le=5, description="a year; where size and spread are as given", examples=[0.42]
+    )
+    inventory_limit: float = Field(
+        2.0, gt=0, le=100, description="most that a firm holds beyond its target, in its own depth_usd", examples=[2]
+    )
+    committed: float = Field(
+        0.15,
+        gt=0,
+        le=1,
+        description="of kind spot: share of a firm's capital for this book, half of it in coins, which is its target",
+        examples=[0.15],
+    )
+    leverage: float = Field(
+        5.0, ge=1, le=1000, description="with margin: leverage that the firms' accounts are set to", examples=[5]
+    )
+    impact_bps: float = Field(
+        0.248,
+        ge=0,
+        le=1000,
+        description="shift of quotes for a million of currency that takers made the firms trade here, bp",
+        examples=[0.248],
+    )
 
 
 class MarketMakersConfig(TraderConfig):
-    """Market makers; one account is one firm."""
+    """Market makers; one account is one firm, which quotes all `books`."""
 
+    instrument: str = Field("", description="the first of `books`; leave it out", examples=["btc-spot"])
     accounts: int = Field(10, ge=0, le=1000, description="firms", examples=[10])
     tier: int = Field(1, ge=0, le=255, description="fee tier: an index into the instrument's fees", examples=[1])
     latency: Latency = Field(Latency(base=1.0, spread=2.0), description="time from a decision to the exchange")
     capital: tuple[float, ...] = Field(
         (450e6, 450e6, 450e6) + (90e6,) * 7, description="currency, one for each firm", examples=[[450e6, 90e6]]
     )
-    book_share: float = Field(
-        0.15, gt=0, le=1, description="share of its capital that a firm commits to this book", examples=[0.15]
+    books: dict[str, BookTerms] = Field(
+        {"btc-spot": BookTerms(depth_usd=12e6)},
+        min_length=1,
+        description="what is quoted, and how, by instrument; one laid over with nothing is left out; the news of the first book of an "
+        "underlying is that of all",
+        examples=[{"btc-spot": {"depth_usd": 12e6}, "btc-perp": {"depth_usd": 60e6}}],
     )
-    depth_usd: float = Field(
-        8e6, ge=0, description="currency a side within 100 bp in the calm, all firms together", examples=[8e6]
+    lean: float = Field(
+        1.0,
+        gt=0,
+        le=10,
+        description="shift of quotes at full inventory in the calm, in one-minute volatilities",
+        examples=[1],
     )
-    depth_exponent: float = Field(
-        0.67, gt=0, le=2, description="depth within x grows as x to this power", examples=[0.67]
+    horizon: Seconds = Field(
+        3600.0, gt=0, description="avellaneda_stoikov: time until inventory is valued at the mid", examples=["1h"]
     )
-    levels: int = Field(10, ge=1, le=100, description="quotes a side", examples=[10])
-    outermost_bps: float = Field(
-        150.0, gt=0, le=5000, description="distance of the last quote, basis points", examples=[150]
+    orders_per_second: float = Field(
+        1.0, gt=0, le=1000, description="glft: orders a second that would reach a quote at the mid", examples=[1]
     )
-    half_spread: tuple[float, float] = Field(
-        (0.03, 0.27),
-        description="least and greatest half-spread among the firms, in one-minute volatilities",
-        examples=[[0.03, 0.27]],
+    value_at_risk: float = Field(
+        0.015, gt=0, lt=1, description="share of its equity that a firm's inventories put at risk", examples=[0.015]
     )
-    calm_volatility: float = Field(
-        0.42, gt=0, le=5, description="a year; where size and spread are as given", examples=[0.42]
-    )
+    var_horizon: Seconds = Field(3600.0, gt=0, description="over which time, in one case of a hundred", examples=["1h"])
     size_exponent: float = Field(
         0.5, ge=0, le=3, description="size shrinks as volatility to this power", examples=[0.5]
-    )
-    inventory_limit: float = Field(
-        0.1, gt=0, le=1, description="largest inventory, as a share of the coins committed", examples=[0.1]
     )
     news: float = Field(
         1.0, ge=0, le=1, description="part of the news that quotes follow at once, without a trade", examples=[1]
     )
-    impact_bps: float = Field(
-        0.248,
+    cross: float = Field(
+        0.9,
         ge=0,
-        le=1000,
-        description="shift of quotes for a million of currency that takers made the firms trade, bp",
-        examples=[0.248],
-    )
-    lean: float = Field(
-        1.0, ge=0, le=10, description="shift of quotes at full inventory, in half-spreads", examples=[1]
+        le=1,
+        description="part of the shift by trades in one book that the other books of its underlying follow",
+        examples=[0.9],
     )
     stop_side_at: float = Field(
-        0.9, gt=0, le=1, description="inventory, of its limit, where the side that adds to it goes", examples=[0.9]
+        0.9, gt=0, lt=1, description="inventory, of its limit, where the side that adds to it goes", examples=[0.9]
     )
     pull_sigmas: tuple[float, float] = Field(
-        (3.0, 8.0), description="one-minute move that makes firms step back, in volatilities: least, greatest"
+        (4.0, 12.0), description="one-minute move that alarms firms, in volatilities: least, greatest among them"
+    )
+    pull_gap_bps: tuple[float, float] = Field(
+        (40.0, 120.0),
+        description="gap between books of one underlying, beyond the usual, that alarms them, bp: least, greatest",
+    )
+    reaction: tuple[Seconds, Seconds] = Field(
+        (0.0, 30.0), description="shortest and longest time that an alarm lasts before a firm steps back"
     )
     pull: tuple[Seconds, Seconds] = Field(
         (10.0, 120.0), description="shortest and longest time away", examples=[["10s", "2min"]]
@@ -250,8 +152,19 @@ class MarketMakersConfig(TraderConfig):
         0.25, gt=0, le=1, description="fraction of its size a firm returns with", examples=[0.25]
     )
     return_half_life: Seconds = Field(450.0, gt=0, description="half-life of what is missing then", examples=["7.5min"])
+    stays: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="share of firms with an obligation: alarmed, they quote on in the size of a return",
+        examples=[0.3],
+    )
+    stay_width: float = Field(5.0, ge=1, le=1000, description="their half-spread then, times this", examples=[5])
+    stay_sigmas: float = Field(
+        25.0, gt=0, description="one-minute move, in volatilities, at which nobody stays", examples=[25]
+    )
     loss_limit: float = Field(
-        0.015, gt=0, lt=1, description="loss, of the capital in the book, that makes a firm step back", examples=[0.015]
+        0.015, gt=0, lt=1, description="loss in a day (UTC), of its capital, that makes a firm step back"
     )
     look: tuple[Seconds, Seconds] = Field(
         (1.0, 2.0), description="shortest and longest time between two looks", examples=[["1s", "2s"]]
@@ -259,12 +172,15 @@ class MarketMakersConfig(TraderConfig):
     keep: float = Field(
         0.5,
         ge=0,
-        description="quotes stay while their centre moves by less than this many half-spreads",
+        description="quotes stay while centre and half-spread change by less than this many half-spreads",
         examples=[0.5],
     )
     stale: Seconds = Field(60.0, gt=0, description="quotes are renewed after this time", examples=["1min"])
     memory: Seconds = Field(
-        60.0, gt=0, description="half-life with which the price a firm believes in follows the mid", examples=["1min"]
+        60.0, gt=0, description="half-life with which the price a firm believes in follows the mids", examples=["1min"]
+    )
+    premium_memory: Seconds = Field(
+        3600.0, gt=0, description="half-life with which a gap between books becomes usual", examples=["1h"]
     )
     fast: Seconds = Field(
         300.0, gt=0, description="half-life of the volatility that spread and size follow", examples=["5min"]
@@ -272,6 +188,20 @@ class MarketMakersConfig(TraderConfig):
     slow: Seconds = Field(
         3600.0, gt=0, description="half-life of the volatility that a move is measured by", examples=["1h"]
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_book(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        books = value.get("books", cls.model_fields["books"].default)
+        if not isinstance(books, Mapping):
+            return value
+        books = {name: terms for name, terms in books.items() if terms is not None}
+        first = next(iter(books), "")
+        if value.get("instrument", first) not in ("", first):
+            raise ValueError(f"instrument: leave it out, or give {first}: books says what is quoted")
+        return {**value, "books": books, "instrument": first}
 
     @model_validator(mode="after")
     def _each_has_capital(self) -> "MarketMakersConfig":
@@ -281,108 +211,221 @@ class MarketMakersConfig(TraderConfig):
             )
         if min(self.capital, default=1.0) <= 0:
             raise ValueError("capital must be greater than 0 for each firm")
-        for name in ("half_spread", "pull_sigmas", "pull", "look"):
+        if self.stay_sigmas < self.pull_sigmas[1]:
+            raise ValueError("stay_sigmas must not be less than the greater of pull_sigmas; raise stay_sigmas")
+        for name in ("pull_sigmas", "pull_gap_bps", "reaction", "pull", "look"):
             least, greatest = getattr(self, name)
             if not 0 <= least <= greatest:
                 raise ValueError(f"{name} must be two numbers of at least 0, the smaller first")
         return self
 
 
+# ------------------------------------------------------------------ the population
+
+
+def calibrate(
+    rule: Rule, half: Floats, lean: float, volatility: float, horizon: float, orders_per_second: float
+) -> tuple[Floats, Floats]:
+    """Risk aversion gamma and decay k with which a rule gives what is wanted in the calm; the inverse of `quoting`.
+
+    Args:
+        rule: The rule.
+        half: Half-spreads wanted, currency.
+        lean: Shift of the centre wanted at a full inventory of `desks.UNITS`, currency.
+        volatility: Of the mid in the calm, currency per square root of a second.
+        horizon: Avellaneda and Stoikov's T - t, seconds.
+        orders_per_second: Gueant, Lehalle and Fernandez-Tapia's A.
+
+    Returns:
+        gamma and k for each half-spread, per currency.
+    """
+    shift = np.full(len(half), lean / desks.UNITS)  # for one unit
+    middle = half - shift / 2.0  # what both rules make ln(1 + gamma / k) / gamma
+    if rule == "avellaneda_stoikov":
+        gamma = shift / (volatility**2 * horizon)
+        return gamma, gamma / np.expm1(gamma * middle)
+    # shift^2 = sigma^2 r / (2 A) (1 + r)^(1 + 1 / r) with r = gamma / k: a contraction, as the power is nearly constant
+    wanted = 2.0 * orders_per_second * (shift / volatility) ** 2
+    ratio = wanted / math.e
+    for _ in range(100):
+        ratio = wanted / np.exp((1.0 + 1.0 / ratio) * np.log1p(ratio))
+    decay = np.log1p(ratio) / (ratio * middle)
+    return ratio * decay, decay
+
+
 @trader("market_makers")
 class MarketMakers(Population):
-    """Firms that quote both sides of a book."""
+    """Firms that quote both sides of several books."""
 
     config: MarketMakersConfig
 
     def setup(self) -> None:
-        """Lay out the firms; all quote in the first step and differ from then on."""
-        c, n = self.config, self.size
-        instrument = self.model.scenario.instruments[c.instrument]
-        price = instrument.reference_price or 0.0
-        draw = self.random("firm").random((2, n))
-        committed = np.asarray(c.capital, np.float64) * c.book_share
-        self._coins = committed / 2.0 / price
-        self._firms = firms = np.zeros(n, FIRM)
-        firms["target_lots"] = np.floor(self._coins / instrument.lot)
-        firms["limit_lots"] = np.floor(c.inventory_limit * self._coins / instrument.lot)
-        firms["share"] = committed / committed.sum() if n else committed
-        firms["half_spread"] = c.half_spread[0] + (c.half_spread[1] - c.half_spread[0]) * draw[0]
-        firms["pull_at"] = c.pull_sigmas[0] + (c.pull_sigmas[1] - c.pull_sigmas[0]) * draw[1]
-        firms["fair"] = price / instrument.tick
-        firms["size"] = 1.0
-        firms["equity_from"] = -np.inf  # the first step's worth takes its place
-        firms["loss_limit"] = c.loss_limit * committed / (instrument.tick * instrument.lot)
-        sigma = c.calm_volatility * math.sqrt(60.0 / YEAR)
-        self._state = np.zeros(1, STATE)
-        self._state["fast"] = self._state["slow"] = sigma**2
-        self._terms = np.zeros(1, TERMS)
-        for name, value in {
-            "depth_lot_ticks": c.depth_usd / (instrument.tick * instrument.lot),
-            "exponent": c.depth_exponent,
-            "outermost_bps": c.outermost_bps,
-            "calm_sigma": sigma,
-            "size_exponent": c.size_exponent,
-            "lean": c.lean,
-            "impact": c.impact_bps * BPS / 1e6 * instrument.tick * instrument.lot,  # of a lot-tick
-            "stop_side_at": c.stop_side_at,
-            "pull_min": c.pull[0],
-            "pull_max": c.pull[1],
-            "return_size": c.return_size,
-            "return_half_life": c.return_half_life,
-            "look_min": c.look[0],
-            "look_max": c.look[1],
-            "keep": c.keep,
-            "stale": c.stale,
-            "fair_half_life": c.memory,
-            "fast_half_life": c.fast,
-            "slow_half_life": c.slow,
-            "levels": c.levels,
-            "max_tick": instrument.n_ticks - 1,
-        }.items():
-            self._terms[name] = value
-        self._state["lots"] = int(firms["target_lots"].sum())
-        self._out = np.zeros(n * (1 + 2 * c.levels), MESSAGE)
-        self._value = self.model.fundamental(c.instrument)  # as of the last step
-        luck = self.random("time")
-        self._luck = Block(lambda k: luck.random(k))
+        """Lay out firms, books, and what each firm does in each; all look in the first step and differ from then on."""
+        c, n, market = self.config, self.size, self.model
+        underlyings = [self._underlying(name) for name in c.books]
+        self._leaders = {u: next(name for name in c.books if self._underlying(name) == u) for u in underlyings}
+        rows = slice(self.first, self.first + n)
+        self._state = desks.State(
+            terms=self._terms(),
+            firms=self._firms(),
+            underlyings=np.zeros(len(self._leaders), desks.UNDERLYING),
+            books=np.zeros(len(c.books), desks.BOOK),
+            desks=np.zeros((n, len(self._leaders)), desks.DESK),
+            quotes=np.zeros((n, len(c.books)), desks.QUOTE),
+            mids=np.zeros(len(c.books)),
+            minutes=np.zeros(len(c.books)),
+            live=np.ones(len(c.books), np.bool_),
+            news=np.ones(len(self._leaders)),
+            cash=market.cash[rows],
+            position=market.position[rows],
+            basis=market.exchange.accounts.basis[rows],
+            out=np.zeros(n * sum(2 + 2 * terms.levels for terms in c.books.values()), MESSAGE),
+        )
+        self._state.desks["size"], self._state.desks["leaves_at"] = 1.0, np.inf
+        width = self._rank("width", np.asarray(c.capital))
+        for b, name in enumerate(c.books):
+            self._open(b, name, list(self._leaders).index(underlyings[b]), width)
+        self._may_stop = any(
+            traded.calendar or traded.opening != "continuous" or any(rule.rule != "price_band" for rule in traded.rules)
+            for traded in market.exchange.instruments
+        )
+        self._values = [market.fundamental(name) for name in self._leaders.values()]  # as of the last step
+        luck, draws = self.random("time"), n * (1 + 2 * len(self._leaders))
+        self._luck = Block(lambda k: luck.random(k), max(8192, draws))
+        clock = market.scenario.clock
+        midnight = (clock.utc(market.time_ns) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+        market.schedule_recurring(
+            self._new_day, Schedule(interval=clock.units("1d"), start=clock.units(clock.seconds_at(midnight)))
+        )
         self.every_step = True
 
-    def endow(self) -> tuple[Numbers, Numbers]:
-        """The committed capital, half in cash and half in coins."""
-        return np.asarray(self.config.capital) * self.config.book_share / 2.0, self._coins
+    def _underlying(self, name: str) -> str:
+        return self.config.books[name].underlying or name.partition("-")[0]
+
+    def _rank(self, purpose: str, first: Floats | None = None) -> Floats:
+        """Where each firm stands among all, from 0 to 1, one in each of equal parts; in the order of `first` from the greatest, else by lot."""
+        rng = self.random(purpose)
+        keys = np.zeros(self.size) if first is None else -first
+        places = np.empty(self.size)
+        places[np.lexsort((rng.random(self.size), keys))] = np.arange(self.size)
+        return np.asarray((places + rng.random(self.size)) / max(self.size, 1))
+
+    def _terms(self) -> Records:
+        terms = np.zeros(1, desks.TERMS)
+        for name, _ in desks.CONFIGURED:
+            terms[name] = getattr(self.config, name)
+        for name in desks.RANGES:
+            terms[f"{name}_min"], terms[f"{name}_max"] = getattr(self.config, name)
+        return terms
+
+    def _firms(self) -> Records:
+        c = self.config
+        firms, capital, nerve = np.zeros(self.size, desks.FIRM), np.asarray(c.capital, np.float64), self._rank("nerve")
+        firms["share"] = capital / max(capital.sum(), 1.0)
+        firms["loss_limit"], firms["equity_from"] = c.loss_limit * capital, capital
+        for field, (least, greatest), unit in (
+            ("pull_at", c.pull_sigmas, 1.0),
+            ("gap_at", c.pull_gap_bps, BPS),
+        ):
+            firms[field] = (least + (greatest - least) * nerve) * unit
+        firms["stays"][self.random("stays").permutation(self.size)[: round(c.stays * self.size)]] = True
+        return firms
+
+    def _open(self, b: int, name: str, u: int, width: Floats) -> None:
+        """Lay out one book, and what each firm does there."""
+        c, s = self.config, self._state
+        terms, traded = c.books[name], self._traded(name)
+        price = traded.reference_price or 0.0
+        book, underlying, quotes = s.books[b], s.underlyings[u], s.quotes[:, b]
+        calm = terms.calm_volatility * math.sqrt(desks.MINUTE / YEAR)
+        if underlying["calm"] not in (0.0, calm):
+            raise ValueError(
+                f"traders.{self.name}.books: give all books of {self._underlying(name)} one calm_volatility"
+            )
+        underlying["calm"], underlying["fast"], underlying["slow"] = calm, calm**2, calm**2
+        most = terms.inventory_limit * terms.depth_usd * s.firms["share"]
+        if traded.margin is not None:
+            leverage = min(terms.leverage, traded.margin.leverage)
+            self.set_leverage(name, leverage)
+            brackets = [row.up_to or math.inf for row in traded.margin.rows if row.leverage >= leverage]
+            most = np.minimum(most, _BRACKET_USED * brackets[-1])
+            book["margined"], book["leverage"] = True, leverage
+        quotes["most"] = most / price
+        s.desks["calm_limit"][:, u] += quotes["most"]
+        if traded.kind == "spot":
+            coins = np.asarray(c.capital) * terms.committed / 2.0 / price
+            quotes["target"] = np.floor(coins / traded.lot) * traded.lot
+        quotes["fair"] = price
+        underlying["price"] = underlying["price"] or price
+        least, greatest = terms.half_spread
+        quotes["risk_aversion"], quotes["decay"] = calibrate(
+            terms.rule,
+            least * (greatest / least) ** width * calm * price,
+            c.lean * calm * price,
+            calm * price / math.sqrt(desks.MINUTE),
+            c.horizon,
+            c.orders_per_second,
+        )
+        for field, value in {
+            "tick": traded.tick,
+            "lot": traded.lot,
+            "reference": price,
+            "depth": terms.depth_usd,
+            "exponent": terms.depth_exponent,
+            "outermost": terms.outermost_bps * BPS,
+            "premium": price / underlying["price"] - 1.0,
+            "impact": terms.impact_bps * BPS / 1e6,
+            "index": self.model.exchange.index(name),
+            "underlying": u,
+            "levels": terms.levels,
+            "max_tick": traded.n_ticks - 1,
+            "lots": round(float(quotes["target"].sum()) / traded.lot),
+            "derivative": traded.kind != "spot",
+            "glft": terms.rule == "glft",
+        }.items():
+            book[field] = value
+
+    def _traded(self, name: str) -> Instrument:
+        where = f"traders.{self.name}.books.{name}"
+        if name not in self.model.scenario.instruments:
+            raise ValueError(f"{where}: not traded here; there is {', '.join(self.model.scenario.instruments)}")
+        traded = self.model.scenario.instruments[name]
+        if traded.kind == "inverse" or (traded.kind != "spot" and traded.margin is None):
+            raise ValueError(f"{where}: firms quote spot, and linear contracts with margin; leave it out")
+        return traded
+
+    def endow(self) -> tuple[Numbers, Coins]:
+        """All of the capital: the targets of spot books in coins, the rest in cash."""
+        quotes, books = self._state.quotes, self._state.books
+        coins = {name: quotes["target"][:, b] for b, name in enumerate(self.config.books)}
+        cash = np.asarray(self.config.capital) - (quotes["target"] * books["reference"]).sum(axis=1)
+        if (cash < 0).any():
+            raise ValueError(f"traders.{self.name}.books: coins cost more than the firms' capital; lower committed")
+        return cash, {name: each for name, each in coins.items() if each.any()}
 
     @property
     def away(self) -> npt.NDArray[np.bool_]:
-        """Which firms have stepped back."""
-        return np.asarray(self._firms["back_at"] > self.model.seconds)
+        """Which firms have stepped back entirely from which underlying (firms, underlyings)."""
+        mine = self._state.desks
+        return np.asarray((mine["back_at"] > self.model.seconds) & ~mine["wide"])
+
+    def _new_day(self) -> None:
+        """Losses are counted anew."""
+        self._state.firms["equity_from"] = self._state.firms["equity"]
 
     def decide(self, view: View) -> Records | None:
         """Quotes of the firms that look now, each after the withdrawal of its old ones."""
-        book = view[self.config.instrument]
-        tick = book.instrument.tick
-        block = slice(self.first, self.first + self.size)
-        position = self.model.position[block, book.index]
-        mid = book.mid / tick
-        # Worth of what it did, in lot-ticks: the coins it always holds are hedged elsewhere.
-        equity = self.model.cash[block] / float(book.instrument.unit) + (position - self._firms["target_lots"]) * mid
-        step_s = self.model.scenario.clock.step
-        minute = book.return_over(60.0) if view.seconds >= 60.0 else math.nan
-        value = self.model.fundamental(self.config.instrument)
-        n: Any = quotes(
-            self._firms,
-            self._state,
-            self._terms,
-            self._out,
-            self._luck.take(2 * self.size),
-            self.first,
-            book.index,
-            view.seconds,
-            step_s,
-            mid,
-            (value / self._value) ** self.config.news,
-            minute,
-            position,
-            equity,
-        )
-        self._value = value
-        return self._out[:n]
+        s, model = self._state, self.model
+        for b, name in enumerate(self.config.books):
+            book = view[name]
+            s.mids[b] = book.mid
+            s.minutes[b] = book.return_over(desks.MINUTE) if view.seconds >= desks.MINUTE else math.nan
+        for u, name in enumerate(self._leaders.values()):
+            value = model.fundamental(name)
+            s.news[u] = (value / self._values[u]) ** self.config.news
+            self._values[u] = value
+        if self._may_stop:
+            s.live[:] = model.exchange.view().phase[s.books["index"]] == Phase.CONTINUOUS
+        draws = self._luck.take(self.size * (1 + 2 * len(s.news))).reshape(self.size, -1)
+        n: int = desks.decide(s, draws, self.first, view.seconds, model.scenario.clock.step)
+        return s.out[:n]

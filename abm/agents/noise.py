@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from abm.agents.attention import Attention
 from abm.agents.base import Numbers, Population, TraderConfig, trader
 from abm.agents.view import BPS, View
 from abm.clock import Seconds
@@ -38,6 +39,7 @@ class NoiseConfig(TraderConfig):
         5.0, gt=0, description="mean distance of resting orders from the mid, basis points", examples=[5]
     )
     lifetime: Seconds = Field(60.0, gt=0, description="how long resting orders stay", examples=["1min"])
+    attention: Attention = Field(Attention(), description="how the number of orders answers moves of the price")
     slippage: float = Field(
         0.002, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.002]
     )
@@ -73,7 +75,7 @@ class NoiseTraders(Population):
             orders["price"] = np.where(orders["side"] == Side.BUY, 1.0 - behind, 1.0 + behind)
             return orders
 
-        self._number = Block(lambda n: number.poisson(per_step, n))
+        self._draw, self._mean = number, per_step
         self._order = Block(draw)
         self.every_step = c.volume_per_day > 0
 
@@ -83,10 +85,10 @@ class NoiseTraders(Population):
 
     def decide(self, view: View) -> Records | None:
         """This step's orders: limits near the mid that rest a while, the others trade at once."""
-        n = int(self._number.take(1)[0])
+        book = view[self.config.instrument]
+        n = int(self._draw.poisson(self._mean * self.config.attention.factor(book)))
         if n == 0:
             return None
-        book = view[self.config.instrument]
         drawn = self._order.take(n)
         return self.limit(
             book,

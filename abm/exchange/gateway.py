@@ -85,6 +85,18 @@ def delay(messages: Records, delays: npt.NDArray[np.int64], scratch: npt.NDArray
         scratch[messages[m].owner + 1] = 0
 
 
+@kernel
+def by_arrival(sent: Records, tape: Records, earliest: int, latest: int) -> None:
+    """Copy messages to `tape` in the order of their times, which are held between two; equal ones, and the last of all, keep their place."""
+    times = np.empty(len(sent), np.int64)
+    for m in range(len(sent)):
+        sent[m].time = min(max(sent[m].time, earliest), latest)
+        times[m] = sent[m].time
+    order = np.argsort(times, kind="mergesort")
+    for m in range(len(sent)):
+        tape[m] = sent[order[m]]
+
+
 class Gateway:
     """Arranges what traders send into a tape.
 
@@ -112,6 +124,8 @@ class Gateway:
         self._frozen = frozen
         self._sessions = Sessions(exchange.instruments, start) if start is not None else None
         self._scratch = np.zeros(64, np.int64)
+        self._clock = np.zeros(1, MESSAGE)
+        self._clock["kind"], self._clock["owner"], self._clock["instrument"] = Kind.CLOCK, -1, -1
         self._window: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = (
             np.empty(0, np.int64),
             np.empty(0, np.int64),
@@ -127,15 +141,14 @@ class Gateway:
         """
         parts = [] if self._sessions is None else [self._sessions.until(end)]
         parts += [batch.messages for batch in batches if len(batch.messages)]
-        clock = np.zeros(1, MESSAGE)
-        clock["kind"], clock["time"], clock["owner"], clock["instrument"] = Kind.CLOCK, end, -1, -1
+        clock = self._clock.copy()
+        clock["time"] = end
         for batch in batches:
             if batch.delays is not None and len(batch.messages):
                 delay(batch.messages, batch.delays, self._scratch_for(batch.messages))
-        tape = join([*parts, clock])
-        np.clip(tape["time"], self._exchange.time, end, out=tape["time"])
-        order = np.argsort(tape["time"][:-1], kind="stable")
-        tape[:-1] = tape[order]
+        sent = join([*parts, clock])
+        tape = np.empty_like(sent)
+        by_arrival(sent, tape, self._exchange.time, end)
         self._refuse(tape[:-1])
         return tape
 

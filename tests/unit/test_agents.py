@@ -7,10 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 import abm
-from abm.agents.etf import EtfAllocators
-from abm.agents.holders import LongTermHolders
 from abm.agents.market_makers import MarketMakers, MarketMakersConfig
-from abm.agents.miners import Miners, hashprice
 from abm.agents.retail import RetailTraders
 from abm.agents.value import ValueTraders
 from abm.agents.view import View
@@ -113,69 +110,6 @@ def test_value_demand_grows_as_the_power_of_the_discount() -> None:
     bids = np.concatenate([only.exchange.orders_of(int(row)) for row in value.rows[:50]])
     assert set(bids["side"].tolist()) == {Side.BUY, Side.SELL}
     assert (bids["reserve"] > 0).all()
-
-
-def test_long_term_holders_rest_their_bids_in_the_zones_and_sell_no_more_than_they_have() -> None:
-    only = market(5, only=("long_term_holders",))
-    holders = one(only, LongTermHolders)
-    only.run_for(1)
-    orders = np.concatenate([only.exchange.orders_of(int(row)) for row in holders.rows])
-    lots = orders["quantity"] + orders["reserve"]
-    for zone in holders.config.zones:
-        inside = (orders["price"] >= zone.low / 0.01 - 1) & (orders["price"] <= zone.high / 0.01)
-        assert lots[inside].sum() * 0.0001 == pytest.approx(zone.coins, rel=1e-3)
-    assert (orders["side"] == Side.BUY).all()
-    assert set(orders["reason"].tolist()) == {Reason.ACCUMULATION}
-
-
-def test_holders_distribute_more_after_a_fall() -> None:
-    def sold(fall: float) -> float:
-        only = market(30, only=("long_term_holders",), **{"traders.long_term_holders.lump": 0.1})
-        holders = one(only, LongTermHolders)
-        only.run_for(61)
-        only.recorder.mids[0, 1:] = 73_100 * (1 - fall)
-        view = View(only.exchange.instruments, only.exchange.view(), only.recorder.mids, 60, 1.0, 10 * 60 * 10**9)
-        sent = holders.decide(view)
-        assert sent is not None
-        assert (sent["side"] == Side.SELL).all()
-        return float(sent["quantity"].sum())
-
-    assert sold(0.15) > 1.5 * sold(0.0)
-
-
-def test_funds_sell_what_is_redeemed_in_the_session_and_most_of_it_in_the_fixing_hour() -> None:
-    clock = {"start": "2026-02-05T18:00Z", "end": "2026-02-05T21:05Z", "step": "5s"}
-    redemption = [{"day": "2026-02-05", "usd": -20e6, "source": "made up"}]
-    busy = abm.Market(abm.load("first-hour", clock=clock, **{"traders.etf.flows": redemption}))
-    funds = one(busy, EtfAllocators)
-    cash = funds.cash.sum()
-    busy.run_for("2h")
-    before = funds.cash.sum() - cash
-    busy.run_for("65min")
-    after = funds.cash.sum() - cash
-    # 60 % in the hour from 20:00; of the rest, the run sees what falls between 18:00 and 20:00 of 14:30 to 20:00
-    assert before == pytest.approx(8e6 * 2 / 5.5, rel=0.02)
-    assert after - before == pytest.approx(12e6, rel=0.02)
-    assert volume(busy, "taker", Reason.CREATION) == 0.0
-
-
-def test_hashprice_is_that_of_the_book() -> None:
-    # 86400e15 / (141.67e12 x 2^32) x 3.125 x 1.01 x 73 100
-    assert hashprice(73_100, 141.67e12) == pytest.approx(32.76, abs=0.01)
-
-
-def test_miners_get_new_coins_block_by_block_and_sell_their_share() -> None:
-    quick = market(60, **{"traders.miners.block_interval": 10, "traders.miners.every": 60})
-    miners = one(quick, Miners)
-    start = miners.holdings().sum()
-    quick.run_for("1h")
-    assert 300 < miners.blocks < 420
-    credited = quick.house.entries["block reward"][COIN] * 0.0001
-    assert credited == pytest.approx(miners.blocks * 3.125, rel=1e-3)
-    sold = volume(quick, "taker", Reason.MINING)
-    assert miners.holdings().sum() == pytest.approx(start + credited - sold, abs=1e-6)
-    assert 0.55 * credited < sold < 1.05 * credited
-    assert quick.result().audit.passed
 
 
 def test_retail_panics_once_each_and_only_with_what_it_has() -> None:

@@ -1,5 +1,6 @@
 """The contract of all traders, held against each kind that is registered."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,36 @@ PERP = {
     }
 }
 # What a kind needs beyond its defaults: attributes of its contract.
+VENUE = {"instruments": {"btc-spot-b": {"tick": 0.01, "lot": 0.0001, "max_price": 250_000, "reference_price": 73_300}}}
+OFTEN = {"every": "20s", "slice": "5s", "band": 0.0}
 NEEDS: dict[str, dict[str, Any]] = {
+    "basis_arbitrage": {"config": {"look": 1}, "overrides": PERP},
+    "fcn": {"config": {"every": 1}},
+    "fundamentalists": {"config": {"look": "5s"}},
+    "index_arbitrage": {
+        "config": {
+            "look": 1,
+            "instrument": "btc-spot-b",
+            "components": {"btc-spot": 1.0},
+            "baskets": 20,
+            "primary": "30s",
+        },
+        "overrides": VENUE,
+    },
+    "market_makers": {"beside": ("noise",), "nobody": {"accounts": 0, "capital": []}},
+    "etf": {"nobody": {"accounts": 0, "shares": []}},
+    "retail_leverage": {"config": {"accounts": 300, "look": "1min", "invested": 0.0}, "overrides": PERP},
+    "short_sellers": {
+        "config": {"accounts": 300, "look": "1min", "fall_median": 1e-6, "window": "20s"},
+        "overrides": PERP,
+    },
+    "multi_asset_funds": {"config": OFTEN | {"style": "leverage"}},
+    "replayer": {"config": {"path": str(Path(__file__).with_name("flow.csv"))}},
+    "trend_followers": {"config": OFTEN | {"windows": ["20s", "1min"]}},
+    "venue_arbitrage": {
+        "config": {"look": 1, "venues": {"btc-spot": 0.5, "btc-spot-b": 0.5}, "transfer": "30s"},
+        "overrides": VENUE,
+    },
     "noise": {"config": {"accounts": 50}},
     "retail": {"config": {"accounts": 500}},
 }

@@ -1,0 +1,44 @@
+"""Attention: how much more people trade after the price has moved.
+
+Traders look at different horizons, and whoever sees a large move at his own trades more. So volatility calls forth volume, which moves the
+price, and remembers itself for as long as the longest horizon: the heterogeneous market of Mueller et al. (1997), Journal of Empirical Finance
+4:213.
+"""
+
+import math
+
+from pydantic import Field, model_validator
+
+from abm.agents.view import Book
+from abm.clock import Seconds
+from abm.exchange.description import Frozen
+from abm.world.fundamental import YEAR
+
+
+class Attention(Frozen):
+    """How the rate of trading answers moves of the price."""
+
+    horizons: tuple[Seconds, ...] = Field(
+        (300.0, 1800.0, 10_800.0, 86_400.0), description="over which traders look back", examples=[["5min", "1h"]]
+    )
+    weights: tuple[float, ...] = Field(
+        (0.0, 0.0, 0.0, 0.0),
+        description="share of the trading that answers each; the rest does not depend on the price",
+    )
+    calm_volatility: float = Field(0.42, gt=0, le=5, description="a year; moves of this size leave the rate as it is")
+    most: float = Field(30.0, ge=1, description="greatest factor on the rate", examples=[30])
+
+    @model_validator(mode="after")
+    def _shares(self) -> "Attention":
+        if len(self.weights) != len(self.horizons) or min(self.weights, default=0.0) < 0 or sum(self.weights) > 1:
+            raise ValueError("weights: one for each of horizons, not negative, and not more than 1 together")
+        return self
+
+    def factor(self, book: Book) -> float:
+        """Factor on the rate of trading now: 1 - sum w + sum w (r / sigma)^2, with r the return over each horizon and sigma its calm deviation."""
+        total = 1.0 - sum(self.weights)
+        for horizon, weight in zip(self.horizons, self.weights, strict=True):
+            if weight > 0.0:
+                move = math.log(book.mid / book.mid_before(horizon))
+                total += weight * move * move * YEAR / (self.calm_volatility**2 * horizon)
+        return min(total, self.most)

@@ -1,0 +1,186 @@
+"""Funds that hold several assets by rules of risk: what they lose on one they sell in others too.
+
+They trade because a limit, a target or a lender makes them. Each population follows one style (MECHANICS 9):
+
+- `leverage`: exposure L times equity, so that a return r makes a fund trade L (L - 1) r times the equity before it (Adrian and Shin 2010,
+  Journal of Financial Intermediation 19:418).
+- `value_at_risk`: L = v / (z sigma), so that a day's loss is worse than v of the equity only in the quantile z (Adrian and Shin 2014, Review of
+  Financial Studies 27:373).
+- `volatility`: exposure min(highest, target / sigma) times equity, sigma with an exponential memory of .94 (J.P. Morgan 1996, RiskMetrics).
+- `risk_parity`: the same, each asset contributing as much to the variance (Maillard, Roncalli and Teiletche 2010, Journal of Portfolio
+  Management 36(4):60).
+- `pods`: books of a multi-manager fund, L times their capital, halved after one loss and closed after a larger one, for good.
+"""
+
+import math
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from abm.agents.base import Floats, trader
+from abm.agents.portfolio import DAY, Portfolio, PortfolioConfig, volatility_weight
+from abm.exchange.messages import Reason
+from abm.world.fundamental import YEAR
+
+
+def value_at_risk_leverage(limit: float, volatility: float, z: float) -> float:
+    """Leverage L = v / (z sigma) at which a loss beyond `limit` of the equity is beyond z standard deviations.
+
+    Args:
+        limit: v, fraction of the equity.
+        volatility: sigma of the assets over the time that the limit speaks of, as a fraction.
+        z: Quantile, in standard deviations; 2.33 is one case in a hundred of a normal distribution.
+    """
+    return limit / (z * volatility)
+
+
+def risk_parity(covariance: Floats) -> Floats:
+    """Weights, all above 0 and of sum 1, with which each asset contributes the same to the variance.
+
+    They minimise x' C x / 2 - sum(ln x) / n, which is solved coordinate by coordinate (Griveau-Billion, Richard and Roncalli 2013,
+    arXiv:1311.4057).
+
+    Args:
+        covariance: C, positive definite (n, n).
+    """
+    n = len(covariance)
+    variance = np.diag(covariance)
+    x = 1.0 / np.sqrt(variance * n)
+    for _ in range(1000):
+        before = x.copy()
+        for i in range(n):
+            others = covariance[i] @ x - variance[i] * x[i]
+            x[i] = (math.sqrt(others**2 + 4.0 * variance[i] / n) - others) / (2.0 * variance[i])
+        if np.abs(x - before).max() <= 1e-12 * x.max():
+            break
+    return np.asarray(x / x.sum())
+
+
+def pod_scale(loss: Floats, halve_at: float, close_at: float) -> Floats:
+    """Part of its book that a pod keeps after a loss (fraction of its capital): 1, one half, 0."""
+    return np.where(loss >= close_at, 0.0, np.where(loss >= halve_at, 0.5, 1.0))
+
+
+class MultiAssetConfig(PortfolioConfig):
+    """Funds of one style."""
+
+    accounts: int = Field(20, ge=0, le=1_000_000, description="funds", examples=[20])
+    style: Literal["leverage", "value_at_risk", "volatility", "risk_parity", "pods"] = Field(
+        "volatility", description="what sets the size of the portfolio"
+    )
+    weights: dict[str, float] = Field(
+        default={},
+        description="instruments and their weights, short where negative; none = all in `instrument`",
+        examples=[{"btc-spot": 0.3, "ndx": 0.7}],
+    )
+    leverage: tuple[float, float] = Field(
+        (2.0, 4.0), description="styles leverage and pods: least and greatest leverage of a fund", examples=[[6, 8]]
+    )
+    limit: float = Field(
+        0.02, gt=0, lt=1, description="style value_at_risk: loss in a day, fraction of the equity", examples=[0.02]
+    )
+    z: float = Field(2.33, gt=0, le=10, description="style value_at_risk: its quantile", examples=[2.33])
+    target_volatility: float = Field(
+        0.4, gt=0, le=5, description="styles volatility and risk_parity: a year", examples=[0.15]
+    )
+    highest: float = Field(
+        1.5, gt=0, le=100, description="largest exposure of these three styles, in equity", examples=[1.5]
+    )
+    halve_at: float = Field(
+        0.05, gt=0, lt=1, description="style pods: loss from the highest equity that halves the book", examples=[0.05]
+    )
+    close_at: float = Field(0.075, gt=0, le=1, description="style pods: loss that closes the book", examples=[0.075])
+    constrained: float = Field(
+        0.0, ge=0, le=1, description="share of funds that have no margin to spare when a notice comes", examples=[0.5]
+    )
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "MultiAssetConfig":
+        if not 0 < self.leverage[0] <= self.leverage[1]:
+            raise ValueError("leverage must be two numbers above 0, the smaller first")
+        if self.close_at < self.halve_at:
+            raise ValueError("close_at must not be less than halve_at")
+        if self.weights and not any(self.weights.values()):
+            raise ValueError("weights must not all be 0")
+        if self.style == "risk_parity" and min(self.weights.values(), default=1.0) <= 0:
+            raise ValueError("weights: risk_parity holds nothing short; name instruments with weights above 0")
+        return self
+
+    @property
+    def traded(self) -> tuple[str, ...]:
+        """Names of the instruments it holds."""
+        return tuple(self.weights) or (self.instrument,)
+
+
+@trader("multi_asset_funds")
+class MultiAssetFunds(Portfolio):
+    """Funds that hold instruments in proportions, and as much of all of them as their style says."""
+
+    config: MultiAssetConfig
+
+    def setup(self) -> None:
+        """Draw each fund's leverage, and who has no margin to spare."""
+        c, n = self.config, self.size
+        weights = np.array(list(c.weights.values()) or [1.0])
+        self.weights = weights / np.abs(weights).sum()
+        """Of the instruments in the portfolio; short where negative, without sign of sum 1."""
+        least, greatest = c.leverage
+        self.leverage = least + (greatest - least) * self.random("leverage").random(n)
+        """Of each fund, in styles that have one."""
+        self.constrained = self.random("constrained").random(n) < c.constrained
+        """Funds that must sell when margins rise."""
+        self._kept = np.ones((n, len(c.traded)))
+        self._notified = np.zeros((n, len(c.traded)), np.bool_)
+        self._book = np.ones(n)  # what pods have left
+        self._peak = np.zeros(n)
+        super().setup()
+
+    def exposures(self, equity: Floats) -> Floats:
+        """Weights times what the style makes of the equity; less where a margin notice has made funds smaller."""
+        c = self.config
+        self._notified[:] = False
+        weights = risk_parity(self.covariance) if c.style == "risk_parity" else self.weights
+        sigma = math.sqrt(weights @ self.covariance @ weights)
+        if c.style == "pods":
+            size = self.leverage * self._pods(equity) * self.capital
+        elif c.style == "leverage":
+            size = self.leverage * equity
+        elif c.style == "value_at_risk":
+            size = equity * min(c.highest, value_at_risk_leverage(c.limit, sigma * math.sqrt(DAY / YEAR), c.z))
+        else:
+            size = equity * volatility_weight(c.target_volatility, sigma, c.highest)
+        return np.asarray(size[:, None] * weights * self._kept)
+
+    def _pods(self, equity: Floats) -> Floats:
+        """Part of their books that pods have left: what was taken away does not come back."""
+        self._peak = np.maximum(self._peak, equity)
+        loss = 1.0 - equity / np.maximum(self._peak, 1e-9)
+        self._book = np.minimum(self._book, pod_scale(loss, self.config.halve_at, self.config.close_at))
+        return self._book
+
+    def margin_notice(self, instrument: str, before: float, after: float) -> None:
+        """The initial margin of an instrument rises, as was announced: who has no margin to spare sells 1 - before / after of it.
+
+        They begin at once, and go on in slices until they next aim; they hold no more than that part from then on.
+
+        Args:
+            instrument: Its name; nothing happens to funds that do not hold it.
+            before: Initial margin so far, as a fraction of the notional.
+            after: Initial margin from now on.
+        """
+        if instrument not in self.names or after <= before:
+            return
+        j = self.names.index(instrument)
+        kept = np.where(self.constrained, before / after, 1.0)
+        self._kept[:, j] *= kept
+        self._targets[:, j] = np.where(self.constrained, self.holdings(instrument) * kept, self._targets[:, j])
+        self._notified[:, j] |= self.constrained
+        self.wake()
+
+    def reasons(self, instrument: int, held: Floats, change: Floats) -> npt.ArrayLike:
+        """A margin notice, a pod's stop, or deleveraging, where it makes a position smaller."""
+        smaller = Reason.STOP_LOSS if self.config.style == "pods" else Reason.DELEVERAGING
+        reduces = np.where(self._notified[:, instrument], Reason.MARGIN_NOTICE, smaller)
+        return np.where(held * change < 0, reduces, Reason.EXECUTION)

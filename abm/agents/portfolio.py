@@ -1,0 +1,237 @@
+"""Portfolios: populations that aim at an exposure in each of several instruments now and then, and trade towards it in slices.
+
+What they aim at is the business of a kind of trader; here is what all of them share. An instrument that has margin may be held short and
+with leverage; spot that is paid in full may not be short, and where more of it is wanted than a fund has, somebody outside the market lends
+the difference against it. Instruments that do not trade continuously at the moment are left alone.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from abm.agents.base import Coins, Floats, Numbers, Population, TraderConfig
+from abm.agents.view import Book, View
+from abm.clock import Seconds
+from abm.exchange.description import Positive
+from abm.exchange.messages import Phase, Reason, Records, Side, join
+from abm.world.fundamental import YEAR
+
+DAY = 86400.0
+_CALMEST = 0.25  # nobody believes in a volatility below this part of that at the start
+
+
+def ewma_covariance(covariance: Floats, returns: Floats, elapsed: float, decay: float) -> Floats:
+    """A covariance of returns with an exponential memory after one more sample (J.P. Morgan 1996, RiskMetrics).
+
+    Args:
+        covariance: So far, a year (k, k).
+        returns: Log returns since the last sample (k,).
+        elapsed: Seconds since then.
+        decay: Weight of what was so far.
+    """
+    return np.asarray(decay * covariance + (1.0 - decay) * np.outer(returns, returns) * YEAR / elapsed)
+
+
+def volatility_weight(target: float, volatility: float, highest: float) -> float:
+    """Part of the equity to hold so that its volatility is the target: min(highest, target / volatility)."""
+    return min(highest, target / volatility)
+
+
+class PortfolioConfig(TraderConfig):
+    """What all portfolios are told."""
+
+    capital: float = Field(
+        500e6, ge=0, description="equity of all accounts together at the start, currency", examples=[500e6]
+    )
+    size_sigma: float = Field(
+        1.0, ge=0, le=4, description="standard deviation of the logarithm of an account's equity", examples=[1.0]
+    )
+    every: Seconds = Field(3600.0, gt=0, description="time between two aims", examples=["1h"])
+    slice: Seconds = Field(300.0, gt=0, description="time between two child orders", examples=["5min"])
+    band: float = Field(
+        0.02,
+        ge=0,
+        lt=1,
+        description="an exposure nearer to its aim than this part of the equity is left",
+        examples=[0.02],
+    )
+    slippage: float = Field(
+        0.003, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.003]
+    )
+    account_leverage: float = Field(
+        10.0, ge=1, le=1000, description="leverage that its accounts are set to where there is margin", examples=[10]
+    )
+    decay: float = Field(
+        0.94, gt=0, lt=1, description="weight of the past in the covariance, from one aim to the next", examples=[0.94]
+    )
+    volatility: float = Field(0.42, gt=0, le=5, description="a year, of each instrument at the start", examples=[0.42])
+    volatilities: dict[str, Positive] = Field(
+        default={}, description="the same for single instruments", examples=[{"gold": 0.2}]
+    )
+    correlation: float = Field(
+        0.3, ge=0, le=1, description="of any two instruments' returns at the start", examples=[0.3]
+    )
+
+    @model_validator(mode="after")
+    def _slices_fit(self) -> "PortfolioConfig":
+        if self.slice > self.every:
+            raise ValueError("slice must not be longer than every; lower slice")
+        return self
+
+    @property
+    def traded(self) -> tuple[str, ...]:
+        """Names of the instruments it holds."""
+        return (self.instrument,)
+
+
+class Portfolio(Population):
+    """Accounts that hold instruments near a target. A kind of trader overrides `exposures`, and its configuration `traded`."""
+
+    config: PortfolioConfig
+
+    def exposures(self, equity: Floats) -> Floats:
+        """Currency wanted in each instrument, short where negative.
+
+        Args:
+            equity: Currency that each account is worth, not negative.
+
+        Returns:
+            Shape (accounts, instruments).
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say what it aims at: override exposures")
+
+    def reasons(self, instrument: int, held: Floats, change: Floats) -> npt.ArrayLike:
+        """`Reason` of what is traded in one of its instruments, by what is held and what is wanted in addition (coins)."""
+        return np.where(held * change < 0, Reason.DELEVERAGING, Reason.EXECUTION)
+
+    def setup(self) -> None:
+        """Begin at the target, with the covariance that the configuration gives."""
+        c, n, described = self.config, self.size, self.model.scenario.instruments
+        self.names = c.traded
+        """What it holds; the order of instruments in all its arrays."""
+        held = [self._instruments[self.model.exchange.index(name)] for name in self.names]
+        self._spot = np.array([instrument.kind == "spot" for instrument in held])
+        self._margined = np.array([instrument.margin is not None for instrument in held])
+        self.mids = np.array([described[name].reference_price or 0.0 for name in self.names])
+        """Mid prices when it last aimed."""
+        volatility = np.array([c.volatilities.get(name, c.volatility) for name in self.names])
+        correlation = np.where(np.eye(len(self.names)), 1.0, c.correlation)
+        self._covariance = np.outer(volatility, volatility) * correlation
+        self._floor = (_CALMEST * volatility) ** 2
+        size = np.exp(c.size_sigma * self.random("size").standard_normal(n))
+        self.capital = c.capital * size / size.sum() if n else size
+        """Equity at the start, currency."""
+        self.debt = np.zeros(n)
+        """Currency lent to each account from outside the market."""
+        for instrument in held:
+            if instrument.margin is not None:
+                self.set_leverage(instrument.name, min(c.account_leverage, instrument.margin.leverage))
+        self._targets = self._allowed(self.exposures(self.capital)) / self.mids
+        self._loan = np.zeros(n)
+        self._aimed_at = 0.0
+        self.wake_every(c.slice, start=c.slice)
+
+    def endow(self) -> tuple[Numbers, Coins]:
+        """What is held at the start of spot, and the rest of the capital, or the margin of other positions, in cash."""
+        worth = self._targets * self.mids
+        coins = np.where(self._spot, np.maximum(self._targets, 0.0), 0.0)
+        spot = (coins * self.mids).sum(axis=1)
+        margin = np.where(self._spot, 0.0, np.abs(worth)).sum(axis=1) / self.config.account_leverage
+        cash = np.maximum(self.capital - spot, margin)
+        self.debt = np.maximum(spot + cash - self.capital, 0.0)
+        return cash, {name: coins[:, j] for j, name in enumerate(self.names) if self._spot[j]}
+
+    def open_positions(self) -> Mapping[str, tuple[Numbers, Numbers]]:
+        """What is held at the start of other kinds, at the reference price."""
+        return {
+            name: (self._targets[:, j], self.mids[j])
+            for j, name in enumerate(self.names)
+            if not self._spot[j] and self._targets[:, j].any()
+        }
+
+    @property
+    def covariance(self) -> Floats:
+        """Covariance of returns a year as it is believed (instruments, instruments)."""
+        lacking = np.maximum(self._floor - np.diag(self._covariance), 0.0)
+        return np.asarray(self._covariance + np.diag(lacking))
+
+    def equity(self, mids: Floats) -> Floats:
+        """Currency that each account is worth: cash, margin and profit, coins at `mids`, less what was lent."""
+        coins = sum(
+            self.holdings(name) * mid
+            for name, mid, paid in zip(self.names, mids, self._spot & ~self._margined, strict=True)
+            if paid
+        )
+        return np.asarray(self.margin_equity() + coins - self.debt)
+
+    def learn(self, mids: Floats, elapsed: float) -> None:
+        """Take in prices, `elapsed` seconds after those before them."""
+        self._covariance = ewma_covariance(self._covariance, np.log(mids / self.mids), elapsed, self.config.decay)
+        self.mids = mids
+
+    def decide(self, view: View) -> Records | None:
+        """Aim anew where it is time, and send child orders for what is left until the next aim."""
+        c, now = self.config, view.seconds
+        if now >= self._aimed_at + c.every - 1e-6:
+            self._aim(view, now)
+        slices = max(1, math.ceil((self._aimed_at + c.every - now) / c.slice - 1e-6))
+        phases = self.model.exchange.view().phase
+        books = [view[name] for name in self.names]
+        return join(
+            [self._child(j, book, slices) for j, book in enumerate(books) if phases[book.index] == Phase.CONTINUOUS]
+        )
+
+    def _aim(self, view: View, now: float) -> None:
+        mids = np.array([view[name].mid for name in self.names])
+        self.learn(mids, now - self._aimed_at)
+        self._aimed_at = now
+        equity = np.maximum(self.equity(mids), 0.0)
+        wanted = self._allowed(self.exposures(equity))
+        held = self._held()
+        moves = (np.abs(wanted - held * mids) > self.config.band * equity[:, None]) | (wanted == 0.0)
+        self._targets = np.where(moves, wanted / mids, held)
+        margin = np.where(self._margined, np.abs(wanted), 0.0).sum(axis=1) / self.config.account_leverage
+        self._loan = np.maximum(np.where(self._margined, 0.0, wanted).sum(axis=1) + margin - equity, 0.0)
+        self._repay()
+
+    def _allowed(self, exposures: Floats) -> Floats:
+        """Nothing that is paid in full can be held short."""
+        return np.where(self._spot & ~self._margined, np.maximum(exposures, 0.0), exposures)
+
+    def _held(self) -> Floats:
+        return np.stack([self.holdings(name) for name in self.names], axis=1)
+
+    def _child(self, j: int, book: Book, slices: int) -> Records:
+        """Orders for a part of what one instrument's holdings are away from their targets."""
+        held = self.holdings(self.names[j])
+        change = (self._targets[:, j] - held) / slices
+        who = np.flatnonzero(np.abs(change) >= book.instrument.lot)
+        if not self._margined[j]:
+            self._borrow(who, change[who] * book.mid * (1.0 + self.config.slippage))
+        return self.market(
+            book,
+            np.where(change > 0, Side.BUY, Side.SELL)[who],
+            np.abs(change[who]),
+            who=who,
+            reason=np.broadcast_to(self.reasons(j, held, change), self.size)[who],
+            slippage=self.config.slippage,
+        )
+
+    def _borrow(self, who: npt.NDArray[np.int64], cost: Floats) -> None:
+        """Have outsiders lend what purchases cost beyond the cash there is, as far as the aim allows."""
+        lent = np.clip(cost - self.free_cash(who), 0.0, np.maximum(self._loan - self.debt, 0.0)[who])
+        some = np.flatnonzero(lent > 0)
+        if len(some):
+            self.model.house.credit(self.rows[who[some]], "loans to funds", cash=lent[some])
+            self.debt[who[some]] += lent[some]
+
+    def _repay(self) -> None:
+        """Pay back what is lent beyond what the aim needs, as far as there is free cash."""
+        paid = np.floor(np.minimum(self.debt - self._loan, self.free_margin()))
+        some = np.flatnonzero(paid > 0)
+        if len(some):
+            self.model.house.debit(self.rows[some], "loans to funds", cash=paid[some])
+            self.debt[some] -= paid[some]

@@ -1,0 +1,138 @@
+"""Prices at which accounts want to be woken, such as stops: kept in buckets, so that a step costs what it wakes and not how many wait."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_WIDTH = 5e-4  # of a bucket, in logarithms of the price
+_BUCKETS = 1 << 14
+
+
+@njit(cache=True)
+def _bucket(price: float, reference: float) -> int:
+    place = _BUCKETS // 2 + math.floor(math.log(price / reference) / _WIDTH)
+    return min(max(place, 0), _BUCKETS - 1)
+
+
+@njit(cache=True)
+def _take_out(account: int, heads: Ints, following: Ints, before: Ints, buckets: Ints) -> None:
+    here = buckets[account]
+    if here < 0:
+        return
+    if before[account] >= 0:
+        following[before[account]] = following[account]
+    else:
+        heads[here] = following[account]
+    if following[account] >= 0:
+        before[following[account]] = before[account]
+    buckets[account] = -1
+
+
+@njit(cache=True)
+def _put(
+    who: Ints,
+    prices: Floats,
+    reference: float,
+    heads: Ints,
+    following: Ints,
+    before: Ints,
+    buckets: Ints,
+    levels: Floats,
+) -> tuple[int, int]:
+    """Set levels; answers the lowest and the highest bucket that got one."""
+    lowest, highest = _BUCKETS, -1
+    for k in range(len(who)):
+        account = who[k]
+        _take_out(account, heads, following, before, buckets)
+        price = prices[k]
+        if not price > 0.0 or math.isinf(price):
+            continue
+        here = _bucket(price, reference)
+        levels[account], buckets[account] = price, here
+        following[account], before[account] = heads[here], -1
+        if heads[here] >= 0:
+            before[heads[here]] = account
+        heads[here] = account
+        lowest, highest = min(lowest, here), max(highest, here)
+    return lowest, highest
+
+
+@njit(cache=True)
+def _reached(
+    price: float,
+    start: int,
+    falls: bool,
+    reference: float,
+    heads: Ints,
+    following: Ints,
+    before: Ints,
+    buckets: Ints,
+    levels: Floats,
+) -> Ints:
+    """Accounts between the bucket `start` and the price whose level is reached; they are taken out."""
+    last, sign = _bucket(price, reference), -1 if falls else 1
+    found = np.empty(64, np.int64)
+    n, here = 0, start
+    while (last - here) * sign >= 0:
+        account = heads[here]
+        while account >= 0:
+            after = following[account]
+            if (price <= levels[account]) if falls else (price >= levels[account]):
+                _take_out(account, heads, following, before, buckets)
+                if n == len(found):
+                    found = np.concatenate((found, np.empty(n, np.int64)))
+                found[n] = account
+                n += 1
+            account = after
+        here += sign
+    return np.sort(found[:n])
+
+
+class PriceLevels:
+    """One price for each account that wants one.
+
+    Args:
+        accounts: How many accounts there are.
+        reference: A price near which most levels lie, in currency.
+        falls: Whether a level is reached by a price at or below it, or at or above it.
+    """
+
+    def __init__(self, accounts: int, reference: float, *, falls: bool) -> None:
+        self._reference = reference
+        self._falls = falls
+        self._heads = np.full(_BUCKETS, -1, np.int64)
+        self._following, self._before, self._buckets = (np.full(accounts, -1, np.int64) for _ in range(3))
+        self._levels = np.full(accounts, np.nan)
+        self._start = 0 if falls else _BUCKETS - 1  # no level lies on the near side of it
+
+    def set(self, who: Ints, prices: Floats) -> None:
+        """Give accounts their levels in place of those they had; what is not a finite price above 0 means none."""
+        lowest, highest = _put(
+            who, prices, self._reference, self._heads, self._following, self._before, self._buckets, self._levels
+        )
+        self._start = max(self._start, highest) if self._falls else min(self._start, lowest)
+
+    def drop(self, who: Ints) -> None:
+        """Forget the levels of accounts."""
+        self.set(who, np.full(len(who), np.nan))
+
+    def reached(self, price: float) -> Ints:
+        """Accounts whose level the price has reached, in their order; their levels are forgotten."""
+        found: Ints = _reached(
+            price,
+            self._start,
+            self._falls,
+            self._reference,
+            self._heads,
+            self._following,
+            self._before,
+            self._buckets,
+            self._levels,
+        )
+        self._start = int(_bucket(price, self._reference))
+        return found

@@ -1,0 +1,68 @@
+"""A trader that keeps the price on a path, so that one can see what others do there."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+import abm
+from abm.agents.base import TraderConfig
+from abm.agents.view import View
+from abm.exchange.gateway import Latency
+
+
+class Quoter(abm.Trader):
+    """Bids and offers a basis point around the path, without limit and without delay."""
+
+    def __init__(
+        self,
+        market: abm.Market,
+        instrument: str = "btc-spot",
+        prices: Sequence[float] = (73_100.0,),
+        hours: Sequence[float] = (0.0,),
+        size: float = 1e5,
+    ) -> None:
+        """Join a market.
+
+        Args:
+            market: The market.
+            instrument: What it quotes.
+            prices: Points of the path, in currency; straight lines between them.
+            hours: When they are reached, since the start.
+            size: Coins or shares on each side.
+        """
+        self.prices, self.hours, self.quantity = prices, hours, size
+        config = TraderConfig(instrument=instrument, latency=Latency(base=0.0, spread=0.0))
+        super().__init__(market, f"quoter-{instrument}", config, cash=2e12, coins=20.0 * size)
+
+    def setup(self) -> None:
+        self.every_step = True
+
+    def act(self, view: View) -> None:
+        price = float(np.interp(view.seconds / 3600.0, self.hours, self.prices))
+        self.cancel()
+        self.buy(self.config.instrument, self.quantity, price * (1 - 1e-4))
+        self.sell(self.config.instrument, self.quantity, price * (1 + 1e-4))
+
+
+def market(
+    kind: str, end: str = "2026-02-05T01:00Z", step: str = "1min", seed: int = 1, **settings: object
+) -> abm.Market:
+    """The market of `first-hour` with one kind of trader alone, without price bands.
+
+    Args:
+        kind: Kind of trader.
+        end: End of the run.
+        step: Duration of a step.
+        seed: Seed of the run.
+        **settings: Of the trader.
+    """
+    plain = abm.load("first-hour")
+    traders: dict[str, object] = {name: None for name in plain.traders if name != kind}
+    clock = {"end": end, "step": step}
+    changes = {"clock": clock, "seed": seed, "traders": traders | {kind: settings}, "recording.interval": "1h"}
+    return abm.Market(abm.load("first-hour", **changes, **{"instruments.btc-spot.rules": []}))
+
+
+def only[T: abm.Population](market: abm.Market, cls: type[T]) -> T:
+    """The population of a class."""
+    return next(p for p in market.populations if isinstance(p, cls))

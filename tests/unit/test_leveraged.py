@@ -1,0 +1,155 @@
+"""Traders with leverage: what they hold as a run begins, their stops and profits, panic, liquidation and return; shorts and their squeeze."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+import abm
+from abm.agents.arbitrage import BasisArbitrage
+from abm.agents.retail_leverage import Leverage, RetailLeverage, RetailLeverageConfig
+from abm.agents.short_sellers import ShortSellers
+from tests.unit.walls import PERPETUAL, market, only, volume
+
+PERP = "btc-perp"
+FULL = PERPETUAL | {"margin": PERPETUAL["margin"] | {"liquidation": {"style": "full"}}}
+HISTORY = [
+    {"low": 74_000, "high": 84_000, "weight": 1.0},
+    {"low": 72_000, "high": 77_000, "weight": 1.0},
+]
+
+
+def retail(hours: float = 1.0, **config: Any) -> tuple[abm.Market, dict[str, Any]]:
+    traders = {"retail_leverage": {"accounts": 4_000, "longs": 8e7, "shorts": 4e7, **config}, "basis_arbitrage": {}}
+    return market(traders, {PERP: FULL}, hours, step="5s")
+
+
+def fall_to(walls: dict[str, Any], price: float) -> None:
+    for wall in walls.values():
+        wall.price = price
+
+
+def test_open_interest_has_its_shares_by_leverage() -> None:
+    made, _ = retail()
+    traders = only(made, RetailLeverage)
+    coins, price = traders.holdings(PERP), 73_100
+    assert coins[coins > 0].sum() * price == pytest.approx(8e7, rel=0.03)
+    assert -coins[coins < 0].sum() * price == pytest.approx(4e7, rel=0.03)
+    mix = traders.config.leverage
+    for at, share in zip(mix.at[:4], mix.open_interest[:4], strict=True):
+        held = coins[(coins > 0) & (traders.leverage == at)].sum() * price
+        assert held == pytest.approx(share * 8e7, rel=0.03)
+    # the other side of what they hold more long than short is carried by arbitrage
+    assert only(made, BasisArbitrage).holdings(PERP).sum() == pytest.approx(-coins.sum())
+    assert made.house.audit().passed
+
+
+def test_positions_of_the_days_before_are_those_that_nothing_since_would_have_liquidated() -> None:
+    made, _ = retail(history=HISTORY, accounts=20_000)
+    traders = only(made, RetailLeverage)
+    prices, coins = made.house.liquidation_prices(PERP)[traders.rows], traders.holdings(PERP)
+    longs = (coins > 0) & traders.isolated
+    assert longs.sum() > 1_000
+    assert prices[longs].max() < 73_100
+    entry = made.exchange.accounts.basis[traders.rows, 1] / np.where(coins == 0, 1, coins) / 1e6
+    before = longs & (traders.leverage == 20)
+    # 20x bought above 75 700 was gone at 72 000, and so was all that the price of the start would have ended
+    assert entry[before].min() >= 72_000 and entry[before].max() < 77_000
+    assert np.nanmedian(prices[longs & (traders.leverage >= 10)]) > 64_000
+    made.run_for("1min")
+    assert made.result().summary["liquidations"]["liquidated"] == 0
+
+
+def test_a_fall_liquidates_those_whose_price_it_reaches_and_some_return_with_less_leverage() -> None:
+    made, walls = retail(hours=30, look="1h", return_after="1h", return_share=1.0, stops=0.0, profits=0.0, top_ups=0.0)
+    traders = only(made, RetailLeverage)
+    prices, held = made.house.liquidation_prices(PERP)[traders.rows], traders.holdings(PERP)
+    due = np.flatnonzero((held > 0) & (prices > 68_600))
+    before = traders.leverage.copy()
+    made.run_for("1min")
+    fall_to(walls, 68_500.0)
+    made.run_for("3min")
+    assert len(due) > 200
+    assert (traders.holdings(PERP, due) == 0).all()
+    assert made.result().summary["liquidations"]["liquidated"] >= len(due)
+    made.run_for("12h")
+    known = due[traders.side[due] == 0]
+    returned = due[traders.holdings(PERP, due) != 0]
+    assert len(returned) > 50
+    assert (traders.leverage[returned] <= np.maximum(1.0, before[returned] / 2)).all()
+    assert traders.liquidated[known].any()
+    assert made.house.entries["deposits"]["cash"] > 0
+    assert made.result().audit.passed
+
+
+def test_stops_and_profits_close_positions_at_their_distance() -> None:
+    made, walls = retail(stops=1.0, profits=1.0, threshold_sigma=0.0, appetite=1e9, panic_median=4.9)
+    traders = only(made, RetailLeverage)
+    made.run_for("1min")
+    held = traders.holdings(PERP)
+    longs, shorts = (np.flatnonzero((held * sign > 0) & (traders.leverage == 5)) for sign in (1, -1))
+    fall_to(walls, 73_100 * 0.905)  # a stop of half the margin is 10 % away at 5x
+    made.run_for("1min")
+    assert (traders.holdings(PERP, longs) > 0).all()
+    fall_to(walls, 73_100 * 0.895)
+    made.run_for("1min")
+    assert (traders.holdings(PERP, longs) == 0).all()
+    assert volume(made, "stop_loss", PERP) > 0
+    assert (traders.holdings(PERP, shorts) < 0).all()
+    fall_to(walls, 73_100 * 0.79)  # a profit of one margin is 20 % away
+    made.run_for("1min")
+    assert (traders.holdings(PERP, shorts) == 0).all()
+    assert volume(made, "take_profit", PERP) > 0
+    assert made.result().audit.passed
+
+
+def test_who_tops_up_survives_where_another_is_liquidated() -> None:
+    alone, _ = retail(top_ups=0.0, spare=3.0, stops=0.0, isolated=1.0, look="1000d")
+    helped, _ = retail(top_ups=1.0, spare=3.0, stops=0.0, isolated=1.0, look="1000d")
+    gone = []
+    for made in (alone, helped):
+        walls = {p.config.instrument: p for p in made.populations if p.name.startswith("wall")}
+        for price in np.linspace(73_100, 67_000, 60):
+            fall_to(walls, float(price))
+            made.run_for("20s")
+        gone.append(made.result().summary["liquidations"]["liquidated"])
+        assert made.result().audit.passed
+    assert gone[1] < 0.8 * gone[0]
+
+
+def test_panic_needs_a_fall_and_a_look() -> None:
+    made, walls = retail(hours=2, stops=0.0, look="10min", panic_median=0.03, appetite=1e9, isolated=0.0, spare=10.0)
+    made.run_for("30min")
+    assert volume(made, "panic", PERP) == 0
+    fall_to(walls, 69_000.0)
+    made.run_for("60min")
+    assert volume(made, "panic", PERP) > 100
+
+
+def test_short_sellers_enter_in_the_fall_and_cover_in_the_squeeze() -> None:
+    made, walls = market({"short_sellers": {"accounts": 500, "look": "5min"}}, {PERP: PERPETUAL}, 8, step="5s")
+    shorts = only(made, ShortSellers)
+    made.run_for("1h")
+    assert (shorts.holdings(PERP) == 0).all()
+    fall_to(walls, 68_000.0)
+    made.run_for("1h")
+    held = -shorts.holdings(PERP).sum()
+    assert held > 100
+    assert (shorts.holdings(PERP) <= 0).all()
+    for price in np.linspace(68_000, 76_000, 20):
+        fall_to(walls, float(price))
+        made.run_for("5min")
+    covered, forced = volume(made, "short_cover", PERP), volume(made, "liquidation", PERP)
+    assert covered > 0 and forced > 0
+    assert -shorts.holdings(PERP).sum() < 0.6 * held
+    assert made.result().audit.passed
+
+
+def test_shares_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValidationError, match="same number of entries"):
+        Leverage(at=(2, 3), accounts=(1.0,), open_interest=(0.5, 0.5))
+    with pytest.raises(ValidationError, match="low must not be above high"):
+        RetailLeverageConfig(history=({"low": 2.0, "high": 1.0},))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"traders\.retail_leverage\.instrument: btc-spot has no margin"):
+        market({"retail_leverage": {"instrument": "btc-spot"}})
