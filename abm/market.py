@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import mesa
 import numpy as np
@@ -14,7 +14,7 @@ from abm.agents.view import View
 from abm.clearing.house import ClearingHouse
 from abm.clock import seconds
 from abm.exchange.description import PPM
-from abm.exchange.exchange import Exchange
+from abm.exchange.exchange import Exchange, Report
 from abm.exchange.gateway import Gateway
 from abm.exchange.instrument import Instrument
 from abm.record import Recorder, Result
@@ -23,9 +23,15 @@ from abm.world.fundamental import Fundamental, fundamental_path
 
 if TYPE_CHECKING:
     from abm.agents.base import Coins, Numbers, Population
-    from abm.agents.execution import ParentOrders
 
 Progress = Callable[[int, int], None]
+
+
+class Observer(Protocol):
+    """Whoever is told what each step brought."""
+
+    def observe(self, report: Report) -> None:
+        """Take it in."""
 
 
 class Market(mesa.Model):  # type: ignore[misc]
@@ -48,8 +54,8 @@ class Market(mesa.Model):  # type: ignore[misc]
         self._rows = sum(config.accounts for config in described.traders.values()) + described.spare_accounts
         self._next_row = 0
         self.populations: list[Population] = []
-        self.desks: list[ParentOrders] = []
-        """Desks that work parent orders; they are told of each step's trades."""
+        self.observers: list[Observer] = []
+        """Desks that work parent orders, the clock of a fund's fixing, and whoever else is to learn of each step."""
         self.exchange = Exchange(instruments, accounts=self._rows, ledger=True)
         self.gateway = Gateway(self.exchange, start=described.clock.start)
         self.house = ClearingHouse(self.exchange)
@@ -100,8 +106,8 @@ class Market(mesa.Model):  # type: ignore[misc]
         report = self.exchange.match(tape)
         self._steps_done += 1
         self._view = None
-        for desk in self.desks:
-            desk.observe(report)
+        for observer in self.observers:
+            observer.observe(report)
         self.recorder.observe(report)
 
     # ------------------------------------------------------------------ time

@@ -2,6 +2,7 @@
 
 from abm.agents import (
     arbitrage,
+    authorised,
     etf,
     execution,
     execution_agent,
@@ -13,6 +14,7 @@ from abm.agents import (
     miners,
     multi_asset,
     noise,
+    options_desk,
     replayer,
     retail,
     retail_leverage,
@@ -30,6 +32,7 @@ __all__ = [
     "Trader",
     "TraderConfig",
     "arbitrage",
+    "authorised",
     "etf",
     "execution",
     "execution_agent",
@@ -42,6 +45,7 @@ __all__ = [
     "miners",
     "multi_asset",
     "noise",
+    "options_desk",
     "replayer",
     "retail",
     "retail_leverage",

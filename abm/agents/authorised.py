@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
-from mesa.time import Priority
 from pydantic import Field, model_validator
 
 from abm.agents.base import Coins, Numbers, Population, TraderConfig, trader
@@ -114,8 +113,7 @@ class AuthorisedParticipants(Population):
             self.wake_every(max(c.look, clock.step), start=max(0.0, start), end=end + 2 * c.look)
             for event, at in ((self._order, cut_off), (self._price, fixed), (self._settle, end)):
                 if at > 0.0:
-                    # at a low priority: once the price is fixed
-                    self.model.schedule_event(event, at=math.ceil(units(at)), priority=Priority.LOW)
+                    self.model.schedule_event(event, at=math.ceil(units(at)))
 
     def endow(self) -> tuple[Numbers, Coins]:
         """Cash, and shares and coins for the limit."""

@@ -360,7 +360,7 @@ class ParentOrders:
         self._midnight = (start - start.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
         self.next_ns = NEVER
         """Time of the next slice of any parent, ns since the start of the run."""
-        self._model.desks.append(self)
+        self._model.observers.append(self)
 
     @property
     def parents(self) -> Records:

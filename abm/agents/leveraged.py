@@ -36,9 +36,12 @@ class LeveragedConfig(TraderConfig):
     attention: float = Field(
         1.0, ge=0, le=10, description="looks become this much more frequent for each per cent moved in an hour"
     )
-    pulse: Seconds = Field(5.0, gt=0, description="time between two rounds of looks", examples=["5s"])
-    appetite: float = Field(
-        0.5, gt=0, description="signal at which half of those who look and have no position take one", examples=[0.5]
+    pulse: Seconds = Field(10.0, gt=0, description="time between two rounds of looks", examples=["5s"])
+    entering: Seconds = Field(
+        3 * DAY,
+        gt=0,
+        description="mean time until who has no position takes one, at a signal of 1 and when nothing moves",
+        examples=["3d"],
     )
     stake: tuple[float, float] = Field(
         (0.1, 0.9), description="part of its cash that an account puts behind a position: least, greatest"
@@ -124,7 +127,7 @@ class LeveragedTraders(Population):
         self._falls, self._rises = (PriceLevels(n, price, falls=falls) for falls in (True, False))
         self._topped = self.random("top_up").random(n) >= c.top_ups  # or will not top up
         self._back_at = np.zeros(n)
-        self._new: Ints = np.zeros(0, np.int64)
+        self._new: list[Ints] = []
         self._draw, self._levels, self._looks = self.random("decision"), self.random("levels"), self.random("look")
         self._next_pulse = c.pulse
         self._fees = max(fee.taker for fee in self._book.fees)
@@ -148,8 +151,9 @@ class LeveragedTraders(Population):
             parts.append(self._woken(book, woken))
         if view.seconds >= self._next_pulse:
             self._next_pulse += self.config.pulse
-            self._settle(self._new, view)
-            self._new = np.zeros(0, np.int64)
+            if self._new:
+                self._settle(np.unique(np.concatenate(self._new)))
+                self._new.clear()
             parts += self._look(view, book)
         return join(parts) if parts else None
 
@@ -159,7 +163,7 @@ class LeveragedTraders(Population):
 
     # ------------------------------------------------------------------ positions that are open
 
-    def _settle(self, who: Ints, view: View) -> None:
+    def _settle(self, who: Ints) -> None:
         """Learn what new orders have brought, and set the levels of the positions they opened."""
         lots = self._positions(who)
         self.side[who] = np.sign(lots)
@@ -218,7 +222,7 @@ class LeveragedTraders(Population):
         lots = self._positions(who)
         self._falls.drop(who)
         self._rises.drop(who)
-        self._new = np.union1d(self._new, who)
+        self._new.append(who)
         side = np.where(lots > 0, Side.SELL, Side.BUY)
         return self._at_once(book, side, np.abs(lots) * self._book.lot, who, reason, Flag.REDUCE_ONLY)
 
@@ -260,7 +264,7 @@ class LeveragedTraders(Population):
         """Orders of accounts that take a position: by their signal, with part of their cash."""
         c = self.config
         signal = self.signal(view, who)
-        enters = self._draw.random(len(who)) < np.abs(signal) / (np.abs(signal) + c.appetite)
+        enters = self._draw.random(len(who)) < np.abs(signal) * (c.look / c.entering)
         part = c.stake[0] + (c.stake[1] - c.stake[0]) * self._draw.random(len(who))
         cash = self.free_margin(who)
         enters &= cash > 0
@@ -269,7 +273,7 @@ class LeveragedTraders(Population):
         worst = abs(book.mid * (1.0 + c.slippage) / book.mark - 1.0) + 2.0 * c.slippage
         takes = (1.0 + worst) * (1.0 / self.leverage[who] + self._fees) + worst
         quantity = part * cash / takes / book.mid
-        self._new = np.union1d(self._new, who)
+        self._new.append(who)
         self.liquidated[who] = False
         return self._at_once(book, np.where(signal > 0, Side.BUY, Side.SELL), quantity, who, self.reasons(who))
 

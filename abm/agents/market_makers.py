@@ -217,6 +217,13 @@ class MarketMakersConfig(TraderConfig):
             least, greatest = getattr(self, name)
             if not 0 <= least <= greatest:
                 raise ValueError(f"{name} must be two numbers of at least 0, the smaller first")
+        for name, terms in self.books.items():
+            least, greatest = terms.half_spread
+            # A unit of inventory shifts the quotes by less than they are wide.
+            if not self.lean / (2.0 * desks.UNITS) < least <= greatest:
+                raise ValueError(
+                    f"books.{name}.half_spread must be two numbers above lean / {2 * desks.UNITS:g}, the smaller first"
+                )
         return self
 
 

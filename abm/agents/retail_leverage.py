@@ -188,7 +188,7 @@ class RetailLeverage(LeveragedTraders):
         """Those of the days before, and from then on what each account knows of them."""
         if self.size == 0:
             return {}
-        self._new = np.flatnonzero(self._coins)
+        self._new = [np.flatnonzero(self._coins)]
         return {self.config.instrument: (self._coins, self._entry)}
 
     def signal(self, view: View, who: Ints) -> Floats:

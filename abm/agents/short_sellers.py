@@ -20,6 +20,9 @@ class ShortSellersConfig(LeveragedConfig):
     look: Seconds = Field(
         3600.0, gt=0, description="mean time between two looks of an account when nothing moves", examples=["1h"]
     )
+    entering: Seconds = Field(
+        7200.0, gt=0, description="mean time until who has no position takes one, at a signal of 1", examples=["2h"]
+    )
     leverage: tuple[float, float] = Field(
         (3.0, 20.0), description="leverage: least, greatest; spread evenly in logarithms"
     )

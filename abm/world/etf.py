@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
-from mesa.time import Schedule
 from pydantic import Field
 
 from abm.exchange.calendar import Hours
 from abm.exchange.description import MONEY_UNITS, NS, Frozen
+from abm.exchange.exchange import Report
 from abm.exchange.messages import TRADE, Records, join
 
 if TYPE_CHECKING:
@@ -88,10 +88,7 @@ def fixing_price(
 
 
 class FixingClock:
-    """Collects the trades of an instrument in each session's hour, and fixes its price as the hour ends.
-
-    Who wants the price at that moment schedules an event of low priority.
-    """
+    """Collects the trades of an instrument in each session's hour, and fixes its price as the hour ends."""
 
     def __init__(self, market: "Market", instrument: str, hours: Hours = FIXING) -> None:
         """Watch a market from now on; where the run begins within the hour, the rest of it counts."""
@@ -105,16 +102,16 @@ class FixingClock:
         for opens, closes in hours.between(clock.start, clock.end):
             start, end = (round(clock.seconds_at(moment) * NS) for moment in (opens, closes))
             self._coming.append((opens.astimezone(zone).date(), start, end))
-            # What step k brought is seen before step k + 1.
-            steps = Schedule(interval=1.0, start=max(start // clock.step_ns, 0) + 1.0, end=-(-end // clock.step_ns))
-            market.schedule_recurring(self._collect, steps)
+        market.observers.append(self)
 
-    def _collect(self) -> None:
-        report = self._market.report
-        if report is not None and len(report.trades):
-            self._trades.append(report.trades[report.trades["instrument"] == self._index])
+    def observe(self, report: Report) -> None:
+        """Take in what a step brought; the market calls this."""
+        now = self._market.time_ns
+        if not self._coming or now <= self._coming[0][1]:
+            return
+        self._trades.append(report.trades[report.trades["instrument"] == self._index])
         day, opens, closes = self._coming[0]
-        if self._market.time_ns < closes:
+        if now < closes:
             return
         self._coming.pop(0)
         trades = join(self._trades, TRADE)

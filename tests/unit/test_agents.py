@@ -1,13 +1,9 @@
 """The kinds of traders: each does what its file says."""
 
-import math
-
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 import abm
-from abm.agents.market_makers import MarketMakers, MarketMakersConfig
 from abm.agents.retail import RetailTraders
 from abm.agents.value import ValueTraders
 from abm.agents.view import View
@@ -45,57 +41,6 @@ def test_registration_refuses_a_kind_twice_and_a_configuration_of_another_sort()
         @abm.trader("odd")
         class Odd(abm.Population):
             config: int  # type: ignore[assignment]
-
-
-def test_market_makers_show_the_depth_and_the_spread_they_are_told_to() -> None:
-    only = market(5, only=("market_makers",), **{"fundamentals.btc-spot.volatility": 0.0})
-    only.run_for("3s")
-    view, c = only.view()[COIN], one(only, MarketMakers).config
-    bids, asks = only.exchange.depth_within(0, 100.0)
-    for lots in (bids, asks):
-        # Levels stand at geometric distances, so that the count within 100 bp may end a level early.
-        assert 0.7 * c.depth_usd < lots * 0.0001 * view.mid <= 1.01 * c.depth_usd
-    sigma_bps = c.calm_volatility * math.sqrt(60 / (365 * 86400)) * 1e4
-    assert view.spread_bps is not None
-    assert 2 * c.half_spread[0] * sigma_bps <= view.spread_bps + 0.01 <= 2 * c.half_spread[1] * sigma_bps + 0.01
-
-
-def test_market_makers_lean_against_their_inventory_and_stop_adding_to_it() -> None:
-    only = market(5, only=("market_makers",), **{"fundamentals.btc-spot.volatility": 0.0})
-    makers = one(only, MarketMakers)
-    only.run_for("3s")
-    makers._firms["limit_lots"] = 1000  # then what is moved below is a full inventory
-    calm = only.view()[COIN]
-    only.exchange.accounts.position[makers.rows, 0] += 950
-    makers._state["lots"] += 9500  # not learnt from trades
-    only.run_for("2min")
-    leaning = only.view()[COIN]
-    assert leaning.bid_ticks == 0
-    assert leaning.ask_ticks < calm.ask_ticks
-
-
-def test_market_makers_step_back_from_a_jump_and_return_smaller() -> None:
-    only = market(10, only=("market_makers",), **{"fundamentals.btc-spot.volatility": 0.0})
-    makers = one(only, MarketMakers)
-    only.run_for("2min")
-    full = only.exchange.depth_within(0, 100.0)[0]
-    only._fundamentals[COIN][120:] *= 0.99
-    only.run_for("5s")
-    assert makers.away.all()
-    assert only.view()[COIN].bid_ticks == 0
-    only.run_for("130s")
-    assert not makers.away.all()
-    returned = only.exchange.depth_within(0, 100.0)[0]
-    assert 0 < returned < 0.5 * full
-    only.run_for("5min")
-    assert not makers.away.any()
-    assert only.exchange.depth_within(0, 100.0)[0] > returned
-    assert only.view()[COIN].mid == pytest.approx(73_100 * 0.99, rel=2e-4)
-
-
-def test_market_makers_capital_is_one_number_for_each_firm() -> None:
-    with pytest.raises(ValidationError, match="give one for each firm"):
-        MarketMakersConfig(accounts=3)
 
 
 def test_value_demand_grows_as_the_power_of_the_discount() -> None:

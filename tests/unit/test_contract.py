@@ -24,9 +24,10 @@ PERP = {
         }
     }
 }
-# What a kind needs beyond its defaults: attributes of its contract.
 VENUE = {"instruments": {"btc-spot-b": {"tick": 0.01, "lot": 0.0001, "max_price": 250_000, "reference_price": 73_300}}}
 OFTEN = {"every": "20s", "slice": "5s", "band": 0.0}
+SHARE = {"instruments": {"btc-etf": {"tick": 0.01, "lot": 1, "max_price": 1_000, "reference_price": 41.52}}}
+# What a kind needs beyond its defaults: attributes of its contract
 NEEDS: dict[str, dict[str, Any]] = {
     "basis_arbitrage": {"config": {"look": 1}, "overrides": PERP},
     "fcn": {"config": {"every": 1}},
@@ -41,6 +42,9 @@ NEEDS: dict[str, dict[str, Any]] = {
         },
         "overrides": VENUE,
     },
+    "authorised_participants": {"overrides": SHARE},
+    "share_market_makers": {"overrides": SHARE},
+    "options_desk": {"config": {"instrument": "btc-spot"}},
     "market_makers": {"beside": ("noise",), "nobody": {"accounts": 0, "capital": []}},
     "etf": {"nobody": {"accounts": 0, "shares": []}},
     "retail_leverage": {"config": {"accounts": 300, "look": "1min", "invested": 0.0}, "overrides": PERP},

@@ -300,7 +300,7 @@ def test_an_order_sent_during_a_call_waits_for_the_auction() -> None:
         message = np.zeros(1, MESSAGE)
         message["kind"], message["side"], message["time"], message["owner"] = kind, phase, room.time_ns, -1
         report = room.exchange.match(message)
-        for desk in room.desks:
+        for desk in room.observers:
             desk.observe(report)
 
     phase(Kind.PHASE, Phase.CALL)

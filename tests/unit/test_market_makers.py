@@ -160,7 +160,7 @@ def test_the_closest_of_ten_firms_makes_the_spread(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", ["glft", "avellaneda_stoikov"])
 def test_calibration_inverts_the_quoting_rule(rule: Any) -> None:
-    half, lean, volatility, horizon, orders = np.array([0.3, 4.0, 40.0]), 2.0, 5.5, 3600.0, 1.0
+    half, lean, volatility, horizon, orders = np.array([0.3, 4.0, 40.0]), 42.0, 5.5, 3600.0, 1.0
     gamma, decay = calibrate(rule, half, lean, volatility, horizon, orders)
     for inventory in (0.0, UNITS):
         if rule == "glft":
@@ -173,7 +173,7 @@ def test_calibration_inverts_the_quoting_rule(rule: Any) -> None:
             found = np.array([optimal_spread(g, volatility, horizon, k) / 2 for g, k in zip(gamma, decay, strict=True)])
             centre = np.array([reservation_price(0.0, inventory, g, volatility, horizon) for g in gamma])
         assert found == pytest.approx(half, rel=1e-9)
-        assert centre == pytest.approx(-lean * half * inventory / UNITS, rel=1e-9)
+        assert centre == pytest.approx(np.full(3, -lean * inventory / UNITS), rel=1e-9)
 
 
 def test_spread_and_size_follow_volatility() -> None:
@@ -193,7 +193,7 @@ def test_a_firm_with_margin_quotes_no_more_than_it_carries() -> None:
     firms = makers(poor)
     for firm in range(firms.size):
         held = abs(firms.holdings(PERP)[firm]) * PRICE + quoted_usd(poor, PERP, Side.BUY, firm)
-        assert held < 0.45 * 5.0 * 1e6
+        assert held < 0.5 * 5.0 * 1e6
     assert not seen
     assert poor.result().audit.passed
 
@@ -207,12 +207,14 @@ def test_what_is_held_in_one_book_leans_the_quotes_in_the_other() -> None:
     hold(long, most[:, 1] / 2)
     for each in (calm, long):
         each.run_for("3s")
+    part = most[0, 1] / 2 / most[0].sum()
+    shift = makers(long).config.lean * 0.42 * math.sqrt(60 / YEAR) * PRICE * part
     for name in BOTH:
-        lower = centres(calm, name) - centres(long, name)
-        assert (lower > -0.05 - 1e-9).all()  # half a tick of the perpetual
-        assert lower.sum() > 0
+        assert centres(calm, name) - centres(long, name) == pytest.approx(np.full(10, shift), rel=0.01)
         assert quoted_usd(long, name, Side.BUY) < 0.8 * quoted_usd(calm, name, Side.BUY)
         assert quoted_usd(long, name, Side.SELL) == pytest.approx(quoted_usd(calm, name, Side.SELL), rel=0.01)
+    long.run_for("10min")
+    assert makers(long)._state.quotes["fair"] == pytest.approx(np.full((10, 2), PRICE), rel=2e-5)  # no drift by leaning
 
 
 def test_a_full_inventory_stops_the_side_that_adds_to_it_in_all_books_of_the_underlying() -> None:
@@ -406,6 +408,7 @@ def test_the_first_book_is_the_instrument_and_one_laid_over_with_nothing_is_left
         ({"books": {SPOT: None}}, "at least 1 item"),
         ({"stay_sigmas": 5.0}, "raise stay_sigmas"),
         ({"look": (2.0, 1.0)}, "the smaller first"),
+        ({"lean": 10.0, "books": {SPOT: {"depth_usd": 1e6, "half_spread": (0.001, 0.1)}}}, "above lean / 2000"),
     ],
 )
 def test_wrong_terms_are_refused(wrong: dict[str, Any], says: str) -> None:
