@@ -132,6 +132,19 @@ class MarketMakersConfig(TraderConfig):
         description="part of the shift by trades in one book that the other books of its underlying follow",
         examples=[0.9],
     )
+    concavity: float = Field(
+        1.0, gt=0, le=1, description="shift by what traded in a step grows as its volume to this power", examples=[0.6]
+    )
+    expects: tuple[float, float, float] = Field(
+        (0.0, 0.0, 0.0),
+        description="weights of what traded over the three times of `recalls` in the flow that firms expect",
+        examples=[[0.3, 0.3, 0.2]],
+    )
+    recalls: tuple[Seconds, Seconds, Seconds] = Field(
+        (60.0, 1200.0, 14_400.0),
+        description="half-lives of what they remember of the flow",
+        examples=[["1min", "20min", "4h"]],
+    )
     stop_side_at: float = Field(
         0.9, gt=0, lt=1, description="inventory, of its limit, where the side that adds to it goes", examples=[0.9]
     )
@@ -321,6 +334,9 @@ class MarketMakers(Population):
         terms = np.zeros(1, desks.TERMS)
         for name, _ in desks.CONFIGURED:
             terms[name] = getattr(self.config, name)
+        for name in desks.THREE:
+            for k, value in enumerate(getattr(self.config, name)):
+                terms[f"{name}_{k}"] = value
         for name in desks.RANGES:
             terms[f"{name}_min"], terms[f"{name}_max"] = getattr(self.config, name)
         return terms
@@ -381,7 +397,7 @@ class MarketMakers(Population):
             "exponent": terms.depth_exponent,
             "outermost": terms.outermost_bps * BPS,
             "premium": price / underlying["price"] - 1.0,
-            "impact": terms.impact_bps * BPS / 1e6,
+            "impact": terms.impact_bps * BPS,
             "index": self.model.exchange.index(name),
             "underlying": u,
             "levels": terms.levels,

@@ -198,6 +198,23 @@ def test_a_firm_with_margin_quotes_no_more_than_it_carries() -> None:
     assert poor.result().audit.passed
 
 
+@pytest.mark.statistical
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_depth_and_spread_hold_through_a_calm_hour(seed: int) -> None:
+    """Means over the hour; the spread is up to three times that of untouched quotes, since firms look each second or two."""
+    calm = market(noise=True, volatility=0.42, seed=seed)
+    spreads, depths = [], []
+    for _ in range(179):
+        calm.run_for("20s")
+        spreads.append([calm.view()[name].spread_bps or math.nan for name in BOTH])
+        depths.append([[depth_usd(calm, name, bps) for bps in (10.0, 100.0)] for name in BOTH])
+    terms = makers(calm).config.books[PERP]
+    closest = 2 * terms.half_spread[0] * terms.calm_volatility * math.sqrt(60 / YEAR) / BPS
+    assert (np.nanmedian(spreads, axis=0) < 3 * closest).all()
+    for found, given in zip(np.mean(depths, axis=0), BOTH.values(), strict=True):
+        assert found == pytest.approx(given["depth_usd"] * np.array([0.1, 1.0]) ** terms.depth_exponent, rel=0.2)
+
+
 # ------------------------------------------------------------------ inventory
 
 
