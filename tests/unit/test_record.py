@@ -52,7 +52,8 @@ def test_accounts_start_and_end_with_the_same_coins_in_all(result: abm.Result) -
     accounts = result.accounts
     blocks = result.summary["credited"].get("block reward", {}).get(COIN, 0) * 0.0001
     assert accounts[f"{COIN}_end"].sum() == pytest.approx(accounts[f"{COIN}_start"].sum() + blocks)
-    fees = accounts["cash_start"].sum() - accounts["cash_end"].sum()
+    later = sum(e["cash"] for why, e in result.summary["credited"].items() if why not in ("opening", "insurance fund"))
+    fees = accounts["cash_start"].sum() + later / 1e6 - accounts["cash_end"].sum()
     assert fees == pytest.approx(result.audit.fees / 1e6, rel=1e-6)
     assert fees > 0
 
