@@ -80,8 +80,8 @@ class RetailLeverageConfig(LeveragedConfig):
     contrarians: float = Field(
         0.4, ge=0, le=1, description="share of accounts that trade against the trend: they buy dips", examples=[0.4]
     )
-    trend: float = Field(1.0, ge=0, le=10, description="mean weight of the trend in the signal", examples=[1.0])
-    herding: float = Field(0.7, ge=0, le=10, description="mean weight of the sentiment in the signal", examples=[0.7])
+    trend: float = Field(0.5, ge=0, le=10, description="mean weight of the trend in the signal", examples=[0.5])
+    herding: float = Field(0.3, ge=0, le=10, description="mean weight of the sentiment in the signal", examples=[0.3])
     opinion: float = Field(
         1.0, ge=0, le=10, description="weight of an account's own opinion in the signal", examples=[1.0]
     )
