@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 import abm
-from abm.agents.base import TraderConfig
 from abm.agents.view import View
-from abm.exchange.gateway import Latency
+from tests.unit.walls import Wall
 
 
-class Quoter(abm.Trader):
-    """Bids and offers a basis point around the path, without limit and without delay."""
+class Quoter(Wall):
+    """A wall whose price follows a path."""
 
     def __init__(
         self,
@@ -30,18 +29,12 @@ class Quoter(abm.Trader):
             hours: When they are reached, since the start.
             size: Coins or shares on each side.
         """
-        self.prices, self.hours, self.quantity = prices, hours, size
-        config = TraderConfig(instrument=instrument, latency=Latency(base=0.0, spread=0.0))
-        super().__init__(market, f"quoter-{instrument}", config, cash=2e12, coins=20.0 * size)
-
-    def setup(self) -> None:
-        self.every_step = True
+        self.prices, self.hours = prices, hours
+        super().__init__(market, instrument, size)
 
     def act(self, view: View) -> None:
-        price = float(np.interp(view.seconds / 3600.0, self.hours, self.prices))
-        self.cancel()
-        self.buy(self.config.instrument, self.quantity, price * (1 - 1e-4))
-        self.sell(self.config.instrument, self.quantity, price * (1 + 1e-4))
+        self.price = float(np.interp(view.seconds / 3600.0, self.hours, self.prices))
+        super().act(view)
 
 
 def market(
@@ -61,8 +54,3 @@ def market(
     clock = {"end": end, "step": step}
     changes = {"clock": clock, "seed": seed, "traders": traders | {kind: settings}, "recording.interval": "1h"}
     return abm.Market(abm.load("first-hour", **changes, **{"instruments.btc-spot.rules": []}))
-
-
-def only[T: abm.Population](market: abm.Market, cls: type[T]) -> T:
-    """The population of a class."""
-    return next(p for p in market.populations if isinstance(p, cls))

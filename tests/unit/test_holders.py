@@ -18,7 +18,8 @@ from abm.agents.holders import (
 )
 from abm.exchange.messages import Reason, Side
 from analysis.compare import read_observations
-from tests.unit.quoter import Quoter, market, only
+from tests.unit.quoter import Quoter, market
+from tests.unit.walls import only
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "bars"
 COIN = "btc-spot"

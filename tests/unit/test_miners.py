@@ -9,7 +9,8 @@ from abm.agents.miners import Miners, MinersConfig
 from abm.exchange.messages import Reason
 from abm.world.mining import hashprice, implied_hashrate
 from analysis.compare import read_observations
-from tests.unit.quoter import Quoter, market, only
+from tests.unit.quoter import Quoter, market
+from tests.unit.walls import only
 
 COIN = "btc-spot"
 DIFFICULTY = 141.67e12

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 import abm
 from abm.agents.treasury import YEAR, TreasuryCompany, TreasuryConfig
 from abm.exchange.messages import Reason
-from tests.unit.quoter import Quoter, only
+from tests.unit.quoter import Quoter
+from tests.unit.walls import only
 
 COIN, SHARE = "btc-spot", "treasury-share"
 LISTED = {SHARE: {"tick": 0.01, "lot": 1, "max_price": 10_000, "reference_price": 129}}
