@@ -115,7 +115,14 @@ class Population(mesa.Agent):  # type: ignore[misc]
         self._everyone = np.arange(self.size)
         self._instruments: tuple[Instrument, ...] = model.exchange.instruments
         n = len(self._instruments)
-        self._spent, self._sold = (np.zeros(shape, np.int64) for shape in (self.size, (self.size, n)))
+        self._means = (
+            model.units,
+            model.max_lots,
+            model.on_margin,
+            np.ascontiguousarray(model.taker_ppm[:, min(self.config.tier, model.taker_ppm.shape[1] - 1)]),
+            *(model.cash, model.cash_reserved, model.position, model.position_reserved),
+            *(np.zeros(self.size, np.int64), np.zeros((self.size, n), np.int64)),
+        )
         delay, latency = self.random("latency"), self.config.latency
         self._delays = Block(lambda k: latency.draw(delay, k))
         self.setup()
@@ -370,23 +377,8 @@ class Population(mesa.Agent):  # type: ignore[misc]
         if not parts:
             return None
         messages, market = join(parts), self.model
-        kept = order_arrays.fit(
-            messages,
-            self.first,
-            market.exchange.take_ids(len(messages)),
-            market.time_ns,
-            market.asks(),
-            market.units,
-            market.max_lots,
-            market.on_margin,
-            market.taker_ppm[:, min(self.config.tier, market.taker_ppm.shape[1] - 1)],
-            market.cash,
-            market.cash_reserved,
-            market.position,
-            market.position_reserved,
-            self._spent,
-            self._sold,
-        )
+        first_id = market.exchange.take_ids(len(messages))
+        kept = order_arrays.fit(messages, self.first, first_id, view.time_ns, market.asks(), *self._means)
         return Batch(messages[:kept], self._delays.take(kept)) if kept else None
 
 

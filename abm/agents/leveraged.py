@@ -146,9 +146,9 @@ class LeveragedTraders(Population):
         if self.size == 0:
             return None
         book, parts = view[self.config.instrument], []
-        woken = np.concatenate((self._falls.reached(book.mark), self._rises.reached(book.mark)))
-        if len(woken):
-            parts.append(self._woken(book, woken))
+        falls, rises = self._falls.reached(book.mark), self._rises.reached(book.mark)
+        if len(falls) or len(rises):
+            parts.append(self._woken(book, np.concatenate((falls, rises))))
         if view.seconds >= self._next_pulse:
             self._next_pulse += self.config.pulse
             if self._new:

@@ -11,6 +11,7 @@ Floats = npt.NDArray[np.float64]
 
 _WIDTH = 5e-4  # of a bucket, in logarithms of the price
 _BUCKETS = 1 << 14
+_NOBODY: Ints = np.zeros(0, np.int64)
 
 
 @njit(cache=True)
@@ -93,6 +94,19 @@ def _reached(
     return np.sort(found[:n])
 
 
+@njit(cache=True)
+def _nearest(start: int, falls: bool, heads: Ints, following: Ints, levels: Floats) -> float:
+    """The level that would be reached first, from a bucket on; no price reaches what is answered where there is none."""
+    here, nearest = start, 0.0 if falls else math.inf
+    while 0 <= here < _BUCKETS and heads[here] < 0:
+        here += -1 if falls else 1
+    account = heads[here] if 0 <= here < _BUCKETS else -1
+    while account >= 0:
+        nearest = max(nearest, levels[account]) if falls else min(nearest, levels[account])
+        account = following[account]
+    return nearest
+
+
 class PriceLevels:
     """One price for each account that wants one.
 
@@ -109,6 +123,7 @@ class PriceLevels:
         self._following, self._before, self._buckets = (np.full(accounts, -1, np.int64) for _ in range(3))
         self._levels = np.full(accounts, np.nan)
         self._start = 0 if falls else _BUCKETS - 1  # no level lies on the near side of it
+        self._next = 0.0 if falls else math.inf  # nor before this price
 
     def set(self, who: Ints, prices: Floats) -> None:
         """Give accounts their levels in place of those they had; what is not a finite price above 0 means none."""
@@ -116,6 +131,9 @@ class PriceLevels:
             who, prices, self._reference, self._heads, self._following, self._before, self._buckets, self._levels
         )
         self._start = max(self._start, highest) if self._falls else min(self._start, lowest)
+        given = prices[(prices > 0.0) & np.isfinite(prices)]
+        if len(given):
+            self._next = max(self._next, given.max()) if self._falls else min(self._next, given.min())
 
     def drop(self, who: Ints) -> None:
         """Forget the levels of accounts."""
@@ -123,6 +141,8 @@ class PriceLevels:
 
     def reached(self, price: float) -> Ints:
         """Accounts whose level the price has reached, in their order; their levels are forgotten."""
+        if price > self._next if self._falls else price < self._next:
+            return _NOBODY
         found: Ints = _reached(
             price,
             self._start,
@@ -135,4 +155,5 @@ class PriceLevels:
             self._levels,
         )
         self._start = int(_bucket(price, self._reference))
+        self._next = float(_nearest(self._start, self._falls, self._heads, self._following, self._levels))
         return found
