@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from abm.world.mining import hashprice
 from abm.record import Result
 from abm.scenario import ScenarioError, configs
+from abm.world.mining import hashprice
 
 
 @dataclass(frozen=True)
