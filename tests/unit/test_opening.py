@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pydantic import Field
 
 import abm
 from abm.agents.base import Coins, Numbers, TraderConfig
@@ -26,9 +27,9 @@ INSTRUMENTS = {
 class HeldConfig(TraderConfig):
     """What is held."""
 
-    coins: tuple[float, ...] = ()
-    entry: tuple[float, ...] = ()
-    cash: float = 100_000.0
+    coins: tuple[float, ...] = Field((), description="coins of each account, short where negative")
+    entry: tuple[float, ...] = Field((), description="currency paid for a coin")
+    cash: float = Field(100_000.0, description="currency of each account")
 
 
 @abm.trader("test_holders_of_positions")
