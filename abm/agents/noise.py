@@ -11,6 +11,7 @@ from pydantic import Field
 
 from abm.agents.attention import Attention
 from abm.agents.base import Numbers, Population, TraderConfig, trader
+from abm.agents.execution import DAY
 from abm.agents.view import BPS, View
 from abm.clock import Seconds
 from abm.exchange.messages import Reason, Records, Side, TimeInForce
@@ -76,6 +77,7 @@ class NoiseTraders(Population):
             return orders
 
         self._draw, self._mean = number, per_step
+        self._began = self.model.scenario.clock.start.timestamp() % DAY
         self._order = Block(draw)
         self.every_step = c.volume_per_day > 0
 
@@ -86,7 +88,7 @@ class NoiseTraders(Population):
     def decide(self, view: View) -> Records | None:
         """This step's orders: limits near the mid that rest a while, the others trade at once."""
         book = view[self.config.instrument]
-        n = int(self._draw.poisson(self._mean * self.config.attention.factor(book)))
+        n = int(self._draw.poisson(self._mean * self.config.attention.factor(book, view.seconds, self._began)))
         if n == 0:
             return None
         drawn = self._order.take(n)

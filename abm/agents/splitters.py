@@ -13,46 +13,53 @@ from pydantic import Field
 
 from abm.agents.attention import Attention
 from abm.agents.base import Floats, Ints, Numbers, Population, TraderConfig, trader
+from abm.agents.execution import DAY
 from abm.agents.view import View
 from abm.exchange.messages import Reason, Records, Side
 from abm.random import Block
 
-HIDDEN_ORDER = np.dtype([("left", np.int64), ("side", np.int64)])  # pieces not yet traded
+HIDDEN_ORDER = np.dtype([("left", np.int64), ("side", np.int64), ("net", np.int64)])
+"""Pieces not yet traded, the side, and what its account bought less what it sold so far, in pieces."""
 
 _BUY, _SELL = int(Side.BUY), int(Side.SELL)
 
 
 @njit(cache=True)
-def _begin(hidden: Records, place: int, tail: float, length: float, side: float) -> None:
-    hidden[place].left = np.int64(math.ceil((1.0 - length) ** (-1.0 / tail)))
-    hidden[place].side = _BUY if side < 0.5 else _SELL
+def _begin(hidden: Records, place: int, tail: float, most: float, length: float, side: float) -> None:
+    order = hidden[place]
+    buys = side < 0.5 - 0.5 * order.net / most
+    room = most - order.net if buys else most + order.net
+    order.left = np.int64(max(min(math.ceil((1.0 - length) ** (-1.0 / tail)), room), 1.0))
+    order.side = _BUY if buys else _SELL
 
 
 @njit(cache=True)
-def _trade(hidden: Records, tail: float, luck: Floats, who: Ints, side: npt.NDArray[np.uint8]) -> None:
+def _trade(hidden: Records, tail: float, most: float, luck: Floats, who: Ints, side: npt.NDArray[np.uint8]) -> None:
     for k in range(len(luck)):
         place = np.int64(luck[k, 0] * len(hidden))
         who[k], side[k] = place, hidden[place].side
+        hidden[place].net += 1 if side[k] == _BUY else -1
         hidden[place].left -= 1
         if hidden[place].left == 0:
-            _begin(hidden, place, tail, luck[k, 1], luck[k, 2])
+            _begin(hidden, place, tail, most, luck[k, 1], luck[k, 2])
 
 
 class HiddenOrders:
     """A fixed number of hidden orders, each replaced by a new one when it has traded its last piece (Lillo, Mike, Farmer 2005)."""
 
-    def __init__(self, tail: float, luck: Floats) -> None:
+    def __init__(self, tail: float, luck: Floats, most: float = math.inf) -> None:
         """Begin all of them.
 
         Args:
             tail: Lengths are ceil(U^(-1/tail)) pieces with U uniform.
             luck: Uniform draws in [0, 1), two for each hidden order.
+            most: Pieces that an account holds at most, long or short; the nearer it is to that, the likelier it goes the other way.
         """
-        self.tail = tail
+        self.tail, self.most = tail, most
         self.orders = np.zeros(len(luck), HIDDEN_ORDER)
         """One `HIDDEN_ORDER` record for each."""
         for place, (length, side) in enumerate(luck):
-            _begin(self.orders, place, tail, length, side)
+            _begin(self.orders, place, tail, most, length, side)
 
     def trade(self, luck: Floats) -> tuple[Ints, npt.NDArray[np.uint8]]:
         """Trade pieces one after the other, each of an order drawn at random.
@@ -64,7 +71,7 @@ class HiddenOrders:
             Whose piece it is, and its `Side`.
         """
         who, side = np.empty(len(luck), np.int64), np.empty(len(luck), np.uint8)
-        _trade(self.orders, self.tail, luck, who, side)
+        _trade(self.orders, self.tail, self.most, luck, who, side)
         return who, side
 
 
@@ -80,6 +87,12 @@ class OrderSplittersConfig(TraderConfig):
         le=10,
         description="tail exponent of the pieces of a hidden order; memory is longer near 1",
         examples=[1.5],
+    )
+    most: float = Field(
+        math.inf,
+        gt=0,
+        description="pieces that an account may be long or short of by its hidden orders; near that it rather goes the other way",
+        examples=[600],
     )
     pieces: float = Field(20.0, gt=0, le=1e6, description="pieces a minute, all accounts together", examples=[20])
     size: float = Field(0.02, gt=0, description="mean coins or shares of a piece", examples=[0.02])
@@ -111,7 +124,8 @@ class OrderSplitters(Population):
         c = self.config
         luck = self.random("pieces")
         self._draw, self._mean = self.random("number"), c.pieces * self.model.scenario.clock.step / 60.0
-        self._hidden = HiddenOrders(c.tail, self.random("begin").random((self.size, 2)))
+        self._began = self.model.scenario.clock.start.timestamp() % DAY
+        self._hidden = HiddenOrders(c.tail, self.random("begin").random((self.size, 2)), c.most)
         widths = c.size_sigma * self.random("size").standard_normal(self.size)
         self._relative = np.exp(widths) / np.exp(widths).mean() if self.size else widths
         self._luck = Block(lambda n: luck.random((n, 3)))
@@ -125,7 +139,7 @@ class OrderSplitters(Population):
     def decide(self, view: View) -> Records | None:
         """The pieces of this step."""
         book, c = view[self.config.instrument], self.config
-        n = int(self._draw.poisson(self._mean * c.attention.factor(book)))
+        n = int(self._draw.poisson(self._mean * c.attention.factor(book, view.seconds, self._began)))
         if n == 0:
             return None
         who, side = self._hidden.trade(self._luck.take(n))

@@ -38,7 +38,18 @@ def test_pieces_are_those_of_the_plain_twin(seed: int) -> None:
             order[:] = [math.ceil((1 - length) ** (-1 / tail)), int(side >= 0.5)]
     halves = [hidden.trade(half) for half in np.split(luck, 2)]
     assert [pair for who, side in halves for pair in zip(who.tolist(), side.tolist(), strict=True)] == pieces
-    assert [list(order) for order in hidden.orders.tolist()] == twin
+    assert [list(order) for order in hidden.orders[["left", "side"]].tolist()] == twin
+
+
+def test_nobody_comes_to_hold_more_than_so_many_pieces() -> None:
+    rng = np.random.default_rng(4)
+    hidden = HiddenOrders(1.2, rng.random((5, 2)), most=50)
+    pieces = [hidden.trade(rng.random((200, 3))) for _ in range(300)]
+    who, side = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    held = [np.cumsum(np.where(side[who == account] == Side.BUY, 1, -1)) for account in range(5)]
+    # An order begun at the limit still has one piece.
+    assert all(30 < np.abs(each).max() <= 51 for each in held)
+    assert [each[-1] for each in held] == hidden.orders["net"].tolist()
 
 
 def test_in_a_run_accounts_trade_their_orders_piece_by_piece() -> None:
