@@ -1,5 +1,5 @@
 # Everything runs in .venv, which tools/install makes from the lock. Paths are relative, so that the checkout may lie in a folder with spaces.
-.PHONY: help install demo test lint statistical bench bench-clearing bench-peers app lock clean
+.PHONY: help install demo test lint statistical bench bench-clearing bench-traders bench-peers app lock clean
 
 help:
 	@echo "make demo         run the February 2026 scenario and say where its run folder is"
@@ -8,7 +8,8 @@ help:
 	@echo "make statistical  the long statistical checks"
 	@echo "make bench        speed of the exchange beside a C++ book"
 	@echo "make bench-clearing  the same with margin, positions and liquidations of up to a million accounts"
-	@echo "make bench-peers  the same beside other packages, each in an environment of its own"
+	@echo "make bench-traders  speed of whole runs: a million accounts with their traders"
+	@echo "make bench-peers  speed of the exchange beside other packages, each in an environment of its own"
 	@echo "make app          the application in the browser (not there yet)"
 	@echo "make lock         requirements.lock from pyproject.toml (UPGRADE=--upgrade for newer versions)"
 	@echo "make clean        remove environments, caches and build results; runs/ stays"
@@ -35,6 +36,9 @@ bench: install
 
 bench-clearing: install
 	@.venv/bin/abm bench clearing
+
+bench-traders: install
+	@.venv/bin/abm bench traders
 
 bench-peers: install
 	@.venv/bin/python -m experiments.bench.peers

@@ -1,4 +1,4 @@
-"""`abm bench`: how fast the exchange is, beside a C++ book and other packages, in one run; `abm bench clearing`: with accounts."""
+"""`abm bench`: how fast the exchange is, beside a C++ book and other packages, in one run; `clearing`: with accounts; `traders`: whole runs."""
 
 import json as json_format
 import sys
@@ -52,6 +52,21 @@ def clearing(repeat: Repeat = 5, json: Json = False) -> None:
     from experiments.bench.clearing_house import measure
 
     _answer(lambda: measure(repeat), json)
+
+
+@app.command()
+def traders(
+    repeat: Repeat = 3,
+    hours: Annotated[
+        float,
+        typer.Option(min=0.1, max=48, help="Market time of a run with a million accounts; 48 is the whole event."),
+    ] = 1.0,
+    json: Json = False,
+) -> None:
+    """Time whole runs: a million accounts and their traders, what each kind takes, memory; an FCN market beside PAMS (make bench-peers)."""
+    from experiments.bench.whole_runs import measure
+
+    _answer(lambda: measure(repeat, hours), json)
 
 
 def _answer(measure: "Callable[[], Report]", json: bool) -> None:

@@ -1,4 +1,4 @@
-"""What open accounts weigh: the tables of an exchange, and by how much its process grows."""
+"""What open accounts weigh: the tables of an exchange, by how much its process grows, and the most that a process had."""
 
 from abm.exchange import Exchange
 from experiments.bench import accounts
@@ -19,6 +19,19 @@ def weigh(count: int) -> tuple[int, int]:
     world = accounts.opened(count, first_id=1)
     grown = _resident() - before
     return table_bytes(world.exchange), grown if before >= 0 else -1
+
+
+def peak() -> int:
+    """The most memory, in bytes, that this process has had at one time; -1 where the system does not tell.
+
+    Of this program alone: the figure of `getrusage` holds that of the process which started it, too.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            lines = dict(line.split(":", 1) for line in status)
+    except OSError:
+        return -1
+    return int(lines["VmHWM"].split()[0]) * 1024
 
 
 def _resident() -> int:

@@ -22,7 +22,7 @@ class Figure:
     what: str
     tape: str
     value: float
-    unit: str  # "messages/s", "orders/s", "liquidations/s", "s", "ms", "bytes" or "times"
+    unit: str  # "messages/s", "orders/s", "liquidations/s", "s", "ms", "us", "bytes", "GB" or "times"
     ratio: float | None = None  # of two rates; the caption says which
     reach: str = ""
     reached: bool | None = None
@@ -33,6 +33,8 @@ class Report:
     """What came out, on which machine, and what was left out and why."""
 
     caption: str
+    column: str = "tape"
+    """Heading of the second column."""
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -69,7 +71,7 @@ class Report:
     def show(self) -> None:
         """Print the table."""
         table = Table(box=None, padding=(0, 2, 0, 0))
-        for column in ("", "tape"):
+        for column in ("", self.column):
             table.add_column(column, no_wrap=True)
         for column in ("median", "ratio", "to reach"):
             table.add_column(column, justify="right", no_wrap=True)
@@ -96,8 +98,8 @@ class Report:
 
 
 def _value(figure: Figure) -> str:
-    if figure.unit in ("s", "ms", "times"):
-        return f"{figure.value:.2f} {figure.unit}"
+    if figure.unit in ("s", "ms", "us", "GB", "times"):
+        return f"{figure.value:,.2f} {figure.unit}"
     if figure.unit == "bytes":
         return f"{figure.value:,.0f} bytes"
     return f"{figure.value / 1e6:.2f} M/s" if figure.value >= 1e5 else f"{figure.value:,.0f} /s"

@@ -81,8 +81,8 @@ def install(peer: Peer) -> bool:
     return True
 
 
-def play(peer: Peer, tape: Tape, repeat: int) -> PeerPass:
-    """Run its program on the tape, in its environment.
+def play(peer: Peer, tape: Tape | None, repeat: int) -> PeerPass:
+    """Run its program on the tape, in its environment. A simulator needs none.
 
     Raises:
         PeerFailed: where it is not installed or stops with an error.
@@ -91,7 +91,8 @@ def play(peer: Peer, tape: Tape, repeat: int) -> PeerPass:
         raise PeerFailed("not installed (make bench-peers)")
     with tempfile.TemporaryDirectory(prefix="abm-bench-") as folder:
         path = Path(folder) / "tape"
-        tape.rows.tofile(path)
+        if tape is not None:
+            tape.rows.tofile(path)
         done = _run([peer.python, "-I", peer.program, path, str(repeat)])
     if done.returncode != 0:
         raise PeerFailed((done.stderr.strip() or "it stopped").splitlines()[-1])
