@@ -88,10 +88,10 @@ class OrderSplittersConfig(TraderConfig):
         description="tail exponent of the pieces of a hidden order; memory is longer near 1",
         examples=[1.5],
     )
-    most: float = Field(
-        math.inf,
+    most: float | None = Field(
+        None,
         gt=0,
-        description="pieces that an account may be long or short of by its hidden orders; near that it rather goes the other way",
+        description="pieces an account may be long or short of by its hidden orders: near that it rather goes the other way. None: any number",
         examples=[600],
     )
     pieces: float = Field(20.0, gt=0, le=1e6, description="pieces a minute, all accounts together", examples=[20])
@@ -125,7 +125,7 @@ class OrderSplitters(Population):
         luck = self.random("pieces")
         self._draw, self._mean = self.random("number"), c.pieces * self.model.scenario.clock.step / 60.0
         self._began = self.model.scenario.clock.start.timestamp() % DAY
-        self._hidden = HiddenOrders(c.tail, self.random("begin").random((self.size, 2)), c.most)
+        self._hidden = HiddenOrders(c.tail, self.random("begin").random((self.size, 2)), c.most or math.inf)
         widths = c.size_sigma * self.random("size").standard_normal(self.size)
         self._relative = np.exp(widths) / np.exp(widths).mean() if self.size else widths
         self._luck = Block(lambda n: luck.random((n, 3)))
