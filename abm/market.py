@@ -18,7 +18,7 @@ from abm.exchange.exchange import Exchange, Report
 from abm.exchange.gateway import Gateway
 from abm.exchange.instrument import Instrument
 from abm.record import Recorder, Result
-from abm.scenario import Scenario, load
+from abm.scenario import Scenario, ScenarioError, load
 from abm.world.fundamental import Fundamental, fundamental_path
 
 if TYPE_CHECKING:
@@ -87,9 +87,12 @@ class Market(mesa.Model):  # type: ignore[misc]
         if self.exchange.fund >= 0:
             self.house.credit(np.array([self.exchange.fund], np.int32), "insurance fund", cash=described.insurance_fund)
         self._opened = False
-        for name, config in described.traders.items():
-            kinds()[config.kind](self, name, config)
-        self._open_positions()
+        try:
+            for name, config in described.traders.items():
+                kinds()[config.kind](self, name, config)
+            self._open_positions()
+        except ValueError as error:  # what only shows beside the instruments and the other traders
+            raise ScenarioError(f"{described.name}: {error}") from error
         self._opened = True
         for population in self.populations:
             self.recorder.opened(population)
@@ -260,7 +263,7 @@ class Market(mesa.Model):  # type: ignore[misc]
                 costs[-1] += cost - int(costs.sum())
                 return population.rows, each, costs
         raise ValueError(
-            f"{self.scenario.name}: traders hold {-lots} lots of {name} at the start and nobody takes the other side; add basis_arbitrage"
+            f"traders hold {-lots} lots of {name} at the start and nobody takes the other side; add basis_arbitrage"
         )
 
     def owner_of(self, row: int) -> str:

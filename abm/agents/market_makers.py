@@ -216,6 +216,11 @@ class MarketMakersConfig(TraderConfig):
             raise ValueError(f"instrument: leave it out, or give {first}: books says what is quoted")
         return {**value, "books": books, "instrument": first}
 
+    @property
+    def traded(self) -> tuple[str, ...]:
+        """Names of the instruments it quotes."""
+        return tuple(self.books)
+
     @model_validator(mode="after")
     def _each_has_capital(self) -> "MarketMakersConfig":
         if len(self.capital) != self.accounts:

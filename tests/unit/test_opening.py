@@ -111,3 +111,10 @@ def test_an_opening_that_cannot_be_is_said_in_one_line() -> None:
         opened((1.0,), (73_000.0,), sides=0)
     with pytest.raises(ValueError, match=r"account \d+ has a position, orders or too little margin"):
         opened((1.0,), (73_000.0,), cash=100.0)
+
+
+def test_what_only_shows_in_the_market_is_one_line_with_the_name_of_the_scenario() -> None:
+    with pytest.raises(abm.ScenarioError, match=r"^first-hour: traders\.retail_leverage\.instrument: btc-spot has no"):
+        abm.Market(abm.load("first-hour", traders={"retail_leverage": {"instrument": "btc-spot", "accounts": 5}}))
+    with pytest.raises(abm.ScenarioError, match=r"^first-hour: traders\.market_makers: 'btc-spt' is not traded here"):
+        abm.load("first-hour", traders={"market_makers": {"books": {"btc-spt": {"depth_usd": 1e6}}}})
