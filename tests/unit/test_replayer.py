@@ -142,7 +142,7 @@ def test_a_wrong_row_is_named_in_one_line(tmp_path: Path, columns: dict[str, Any
     path = table(tmp_path, **columns)
     with pytest.raises(ScenarioError, match=says) as error:
         replayed(path)
-    assert str(error.value).startswith(f"traders.replayer.path: {path}: ")
+    assert str(error.value).startswith(f"walls: traders.replayer.path: {path}: ")
     assert "\n" not in str(error.value)
 
 
