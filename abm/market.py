@@ -13,6 +13,7 @@ from abm.agents import kinds
 from abm.agents.view import View
 from abm.clearing.house import ClearingHouse
 from abm.clock import seconds
+from abm.contagion.layer import Contagion
 from abm.exchange.description import PPM
 from abm.exchange.exchange import Exchange, Report
 from abm.exchange.gateway import Gateway
@@ -20,6 +21,7 @@ from abm.exchange.instrument import Instrument
 from abm.record import Recorder, Result
 from abm.scenario import Scenario, ScenarioError, load
 from abm.world.fundamental import Fundamental, fundamental_path
+from abm.world.news import News, NewsPaths
 
 if TYPE_CHECKING:
     from abm.agents.base import Coins, Numbers, Population
@@ -51,7 +53,12 @@ class Market(mesa.Model):  # type: ignore[misc]
         super().__init__(rng=self._described.seed)
         described = self._described
         instruments = tuple(described.instruments.values())
-        self._rows = sum(config.accounts for config in described.traders.values()) + described.spare_accounts
+        traders = {
+            part: (kinds()[config.kind], terms)
+            for name, config in described.traders.items()
+            for part, terms in kinds()[config.kind].parts(name, config, described).items()
+        }
+        self._rows = sum(terms.accounts for _, terms in traders.values()) + described.spare_accounts
         self._next_row = 0
         self.populations: list[Population] = []
         self.observers: list[Observer] = []
@@ -71,6 +78,8 @@ class Market(mesa.Model):  # type: ignore[misc]
             [[round(i.fees[min(t, len(i.fees) - 1)].taker * PPM) for t in range(tiers)] for i in instruments], np.int64
         )
         """Taker fee by instrument and tier, in millionths."""
+        news = described.news if described.channels.on("news") else News()
+        self._common = NewsPaths(news, described.clock, described.seed)
         self._fundamentals = {name: self._news_of(name) for name in described.instruments}
         self._steps_done = 0
         self._view: View | None = None
@@ -88,14 +97,19 @@ class Market(mesa.Model):  # type: ignore[misc]
             self.house.credit(np.array([self.exchange.fund], np.int32), "insurance fund", cash=described.insurance_fund)
         self._opened = False
         try:
-            for name, config in described.traders.items():
-                kinds()[config.kind](self, name, config)
+            for name, (kind, terms) in traders.items():
+                kind(self, name, terms)
             self._open_positions()
         except ValueError as error:  # what only shows beside the instruments and the other traders
             raise ScenarioError(f"{described.name}: {error}") from error
         self._opened = True
         for population in self.populations:
             self.recorder.opened(population)
+        self.contagion = Contagion(self)
+        self.recorder.sample_network()
+        if described.recording.network is not None:
+            every = described.clock.units(described.recording.network)
+            self.schedule_recurring(self.recorder.sample_network, Schedule(interval=every, start=every))
 
     # ------------------------------------------------------------------ the step
 
@@ -109,6 +123,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         report = self.exchange.match(tape)
         self._steps_done += 1
         self._view = None
+        self.contagion.spread(report)
         for observer in self.observers:
             observer.observe(report)
         self.recorder.observe(report)
@@ -167,9 +182,11 @@ class Market(mesa.Model):  # type: ignore[misc]
         described = self._described
         news = described.fundamentals.get(name, Fundamental(volatility=0.0))
         if news.of:
-            return self._news_of(news.of)
+            return self._news_of(news.of) * news.ratio
         price = described.instruments[name].reference_price or 0.0
-        return fundamental_path(news, price, described.clock, described.seed, name)
+        loadings = news.loadings if described.channels.on("news") else {}
+        common = self._common.of(name, loadings)
+        return fundamental_path(news, price, described.clock, described.seed, name, common)
 
     def fundamental(self, instrument: str, ahead: str | float = 0.0) -> float:
         """What an instrument is worth by the news so far, in currency. Only traders who follow the news may ask.

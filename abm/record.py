@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +20,23 @@ import numpy.typing as npt
 import pandas as pd
 
 from abm.clearing.ledger import Audit
+from abm.contagion.graph import from_tables, to_tables
 from abm.exchange.description import MONEY_UNITS
 from abm.exchange.messages import EVENT, LIQUIDATION, OUTCOME, TRADE, Forced, Reason, Records, Reject, Side, join
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     from abm.agents.base import Population
     from abm.market import Market
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout of a run folder."""
 
 _REASONS = [reason.name.lower() for reason in Reason]
 _SIDES = [side.name.lower() for side in Side]
 _FORCED = [what.name.lower() for what in Forced]
-_TABLES = ("bars", "flows", "accounts", "liquidations", "trades")
+_TABLES = ("bars", "flows", "accounts", "liquidations", "network", "nodes", "trades")
 _LOG = {"trade": TRADE, "outcome": OUTCOME, "event": EVENT, "liquidation": LIQUIDATION}
 
 
@@ -70,7 +74,26 @@ class Result:
     """One row for each account: whose it is, what it started with, what it ended with."""
     liquidations: pd.DataFrame
     """One row for each thing the clearing house did to an account: liquidated, position taken over, deleveraged, default paid."""
+    network: pd.DataFrame
+    """Edges of the contagion network at the times at which it was exported: time, source, target, channel, weight, and lots of exposures."""
+    nodes: pd.DataFrame
+    """Its nodes: time, node, kind, and of holders trader, cash and equity."""
     _trades: Callable[[], pd.DataFrame] = field(repr=False)
+
+    def graph(self, when: str | datetime | None = None) -> "nx.MultiDiGraph":
+        """The contagion network as it was at the last export until a moment (UTC); the last of all where none is given.
+
+        Raises:
+            ValueError: There was no export until then.
+        """
+        times = self.nodes["time"]
+        moment = pd.Timestamp.max if when is None else pd.Timestamp(when)
+        moment = moment.tz_localize(None) if moment.tzinfo is None else moment.tz_convert("UTC").tz_localize(None)
+        known = times[times.dt.tz_localize(None) <= moment]
+        if known.empty:
+            raise ValueError(f"no network until {when}: the first is of {times.min()}")
+        edges, nodes = (t[t["time"] == known.max()].drop(columns="time") for t in (self.network, self.nodes))
+        return from_tables(edges, nodes)
 
     @property
     def trades(self) -> pd.DataFrame:
@@ -129,6 +152,8 @@ def read_result(folder: str | Path) -> Result:
         flows=pd.read_parquet(place / "flows.parquet"),
         accounts=pd.read_parquet(place / "accounts.parquet"),
         liquidations=pd.read_parquet(place / "liquidations.parquet"),
+        network=pd.read_parquet(place / "network.parquet"),
+        nodes=pd.read_parquet(place / "nodes.parquet"),
         _trades=lambda: pd.read_parquet(place / "trades.parquet"),
     )
 
@@ -185,6 +210,7 @@ class Recorder:
         self._mid_ticks = [float(ticks) for ticks in self._last]
         self._last_seen = [0] * n
         self._bar_start_ns = 0
+        self._networks: dict[int, tuple[pd.DataFrame, pd.DataFrame]] = {}
         self._openings: list[tuple[Population, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
 
     # ------------------------------------------------------------------ while it runs
@@ -225,6 +251,10 @@ class Recorder:
             pending["event"].append(report.events)
         if len(report.liquidations):
             pending["liquidation"].append(report.liquidations)
+
+    def sample_network(self) -> None:
+        """Export the contagion network as it is now."""
+        self._networks[self._market.time_ns] = to_tables(self._market.contagion.network())
 
     def sample(self) -> None:
         """Close the bar that ends now."""
@@ -426,9 +456,11 @@ class Recorder:
     def result(self) -> Result:
         """Everything so far, with the audit of the ledger."""
         self.sample()
+        self.sample_network()
         market, scenario = self._market, self._market.scenario
         audit = market.house.audit()
         bars = self._bars_table()
+        network, nodes = self._network_tables()
         summary: dict[str, Any] = {
             "scenario": scenario.name,
             "scenario_hash": scenario.hash,
@@ -462,8 +494,20 @@ class Recorder:
             flows=self._flows_table(),
             accounts=self._accounts_table(),
             liquidations=self.liquidations_table(),
+            network=network,
+            nodes=nodes,
             _trades=self.trades_table,
         )
+
+    def _network_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Edges and nodes of all exports."""
+        tables = []
+        for part in (0, 1):
+            dated = [(now, pair[part]) for now, pair in self._networks.items()]
+            table = pd.concat([frame for _, frame in dated], ignore_index=True)
+            table.insert(0, "time", self._utc(np.repeat([now for now, _ in dated], [len(frame) for _, frame in dated])))
+            tables.append(table)
+        return tables[0], tables[1]
 
     def _n_liquidations(self) -> dict[str, int]:
         """How many of each kind of liquidation record there are."""

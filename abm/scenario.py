@@ -29,9 +29,11 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from abm.agents import TraderConfig, kinds
 from abm.clearing.rules import Mark
 from abm.clock import Clock, Seconds
+from abm.contagion.channels import Channels
 from abm.exchange.description import Frozen
 from abm.exchange.instrument import Instrument
 from abm.world.fundamental import Fundamental
+from abm.world.news import News, unknown_names
 
 
 class ScenarioError(ValueError):
@@ -51,6 +53,9 @@ class Recording(Frozen):
         examples=[[5, 10, 25, 50, 100]],
     )
     trades: bool = Field(True, description="whether each trade is kept as a row")
+    network: Seconds | None = Field(
+        None, gt=0, description="time between two exports of the network; none = at start and end", examples=["1h"]
+    )
 
 
 class Comparison(Frozen):
@@ -85,6 +90,8 @@ class Scenario(Frozen):
     fundamentals: dict[str, Fundamental] = Field(
         default={}, description="news about what is traded, by name; none where it is left out"
     )
+    news: News = Field(News(), description="common factors of values, and a calendar of events")
+    channels: Channels = Field(Channels(), description="how assets and holders infect each other; each can be switched off")
     traders: dict[str, Annotated[SerializeAsAny[TraderConfig], BeforeValidator(_configured)]] = Field(
         default={}, description="who trades, by name"
     )
@@ -142,6 +149,15 @@ class Scenario(Frozen):
                 raise ValueError(
                     f"fundamentals.{name}.of: {of!r} is not another instrument with a value of its own{meant(of, self.instruments)}"
                 )
+        wrong = unknown_names(self.news, ((k, v.loadings) for k, v in self.fundamentals.items()), self.instruments)
+        if wrong:
+            raise ValueError(wrong)
+        for notice in self.channels.margin_notices.calendar:
+            margined = self.instruments.get(notice.instrument)
+            if margined is None or margined.margin is None:
+                raise ValueError(
+                    f"channels.margin_notices.calendar: {notice.instrument!r} is not an instrument with margin here{meant(notice.instrument, self.instruments)}"
+                )
         for name, trader in self.traders.items():
             if trader.instrument not in self.instruments:
                 raise ValueError(
@@ -157,6 +173,11 @@ class Scenario(Frozen):
         if abs(interval / step - round(interval / step)) > 1e-6 or interval < step:
             raise ValueError("recording.interval must be a whole number of steps (clock.step)")
         return self
+
+    def loadings(self, instrument: str) -> dict[str, float]:
+        """How much of each factor's moves an instrument's value takes on, by factor; of a claim, those of what it is a claim on."""
+        value = self.fundamentals.get(instrument, Fundamental())
+        return self.loadings(value.of) if value.of else value.loadings
 
     @property
     def hash(self) -> str:

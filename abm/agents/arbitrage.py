@@ -521,6 +521,7 @@ class IndexArbitrage(Arbitrageurs):
     much of: the authorised participants of a fund.
     """
 
+    channel = "arbitrage"
     config: IndexConfig
 
     def setup(self) -> None:

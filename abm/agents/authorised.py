@@ -81,6 +81,7 @@ class AuthorisedParticipantsConfig(TraderConfig):
 class AuthorisedParticipants(Population):
     """Firms that trade the share against what stands behind it, and create and redeem baskets."""
 
+    channel = "arbitrage"
     config: AuthorisedParticipantsConfig
 
     def setup(self) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from abm.market import Market
+    from abm.scenario import Scenario
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -88,6 +89,8 @@ class Population(mesa.Agent):  # type: ignore[misc]
     """
 
     kind: ClassVar[str] = ""
+    channel: ClassVar[str] = ""
+    """The channel of contagion that it carries, if any: where that is off, it keeps what it has and sends nothing."""
     config_class: ClassVar[type[TraderConfig]] = TraderConfig
     config: TraderConfig
     model: "Market"
@@ -103,6 +106,8 @@ class Population(mesa.Agent):  # type: ignore[misc]
         super().__init__(model)
         self.config = self.config_class() if config is None else config
         self.size = self.config.accounts
+        self.silent = not model.scenario.channels.on(self.channel)
+        """Whether it sends nothing, as its channel is off."""
         self.awake = False
         """Whether it decides in the next step."""
         self.every_step = False
@@ -168,6 +173,27 @@ class Population(mesa.Agent):  # type: ignore[misc]
             view: What anyone may see at the start of the step.
         """
         return None
+
+    # ------------------------------------------------------------------ what links assets
+
+    @classmethod
+    def parts(cls, name: str, config: TraderConfig, scenario: "Scenario") -> Mapping[str, TraderConfig]:
+        """The populations that a configuration stands for, by name; several where a channel that links its assets is off."""
+        return {name: config}
+
+    def carries(self) -> dict[str, Floats]:
+        """What each account could bring from a loss elsewhere to each instrument, in currency: by default what it holds of it."""
+        mids = {name: self.model.view()[name].mid for name in self.config.traded}
+        return {name: np.abs(self.holdings(name)) * mid for name, mid in mids.items()}
+
+    def margin_notice(self, instrument: str, before: float, after: float) -> None:
+        """A clearing house has announced that an instrument's initial margin will change.
+
+        Args:
+            instrument: Its name.
+            before: Initial margin so far, as a fraction of the notional.
+            after: Initial margin from then on.
+        """
 
     # ------------------------------------------------------------------ time and chance
 
@@ -364,6 +390,8 @@ class Population(mesa.Agent):  # type: ignore[misc]
 
     def due(self, now_ns: int) -> bool:
         """Whether it has anything to decide or to send at a time (ns)."""
+        if self.silent:
+            return False
         return self.awake or self.every_step or (self.desk is not None and self.desk.next_ns <= now_ns)
 
     def orders(self, view: View) -> Batch | None:

@@ -10,7 +10,7 @@ One compiled pass, `desks`, decides for all firms and books.
 import math
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ from abm.exchange.instrument import Instrument
 from abm.exchange.messages import MESSAGE, Phase, Records
 from abm.random import Block
 from abm.world.fundamental import YEAR
+
+if TYPE_CHECKING:
+    from abm.scenario import Scenario
 
 Rule = Literal["avellaneda_stoikov", "glft"]
 
@@ -245,6 +248,11 @@ class MarketMakersConfig(TraderConfig):
         return self
 
 
+def underlying_of(book: str, terms: BookTerms) -> str:
+    """What a book counts as risk of: as configured, or its instrument's name up to the first dash."""
+    return terms.underlying or book.partition("-")[0]
+
+
 # ------------------------------------------------------------------ the population
 
 
@@ -282,11 +290,28 @@ def calibrate(
 class MarketMakers(Population):
     """Firms that quote both sides of several books."""
 
+    channel = "market_making"
     config: MarketMakersConfig
+
+    @classmethod
+    def parts(cls, name: str, config: TraderConfig, scenario: "Scenario") -> Mapping[str, TraderConfig]:
+        """One population; where the channel is off, one for each underlying, with the part of the capital that its depth has of all."""
+        assert isinstance(config, MarketMakersConfig)
+        if scenario.channels.on(cls.channel):
+            return {name: config}
+        of = {underlying_of(book, terms): None for book, terms in config.books.items()}
+        total, separate = sum(terms.depth_usd for terms in config.books.values()), {}
+        for underlying in of:
+            books = {book: terms for book, terms in config.books.items() if underlying_of(book, terms) == underlying}
+            part = sum(terms.depth_usd for terms in books.values()) / total
+            changed = {"books": books, "capital": tuple(part * c for c in config.capital), "instrument": next(iter(books))}
+            separate[f"{name}-{underlying}"] = config.model_copy(update=changed)
+        return separate
 
     def setup(self) -> None:
         """Lay out firms, books, and what each firm does in each; all look in the first step and differ from then on."""
         c, n, market = self.config, self.size, self.model
+        self.silent = False  # firms quote without the channel too
         underlyings = [self._underlying(name) for name in c.books]
         self._leaders = {u: next(name for name in c.books if self._underlying(name) == u) for u in underlyings}
         rows = slice(self.first, self.first + n)
@@ -325,7 +350,12 @@ class MarketMakers(Population):
         self.every_step = True
 
     def _underlying(self, name: str) -> str:
-        return self.config.books[name].underlying or name.partition("-")[0]
+        return underlying_of(name, self.config.books[name])
+
+    def carries(self) -> dict[str, Floats]:
+        """The depth within 100 basis points that each firm quotes in the calm, currency."""
+        share = np.asarray(self.config.capital) / sum(self.config.capital)
+        return {name: terms.depth_usd * share for name, terms in self.config.books.items()}
 
     def _rank(self, purpose: str, first: Floats | None = None) -> Floats:
         """Where each firm stands among all, from 0 to 1, one in each of equal parts; in the order of `first` from the greatest, else by lot."""

@@ -92,6 +92,13 @@ class MultiAssetConfig(PortfolioConfig):
         0.05, gt=0, lt=1, description="style pods: loss from the highest equity that halves the book", examples=[0.05]
     )
     close_at: float = Field(0.075, gt=0, le=1, description="style pods: loss that closes the book", examples=[0.075])
+    elsewhere: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="part of the margin that a notice makes them lack which they raise by selling other assets",
+        examples=[0.5],
+    )
     constrained: float = Field(
         0.0, ge=0, le=1, description="share of funds that have no margin to spare when a notice comes", examples=[0.5]
     )
@@ -118,6 +125,7 @@ class MultiAssetConfig(PortfolioConfig):
 class MultiAssetFunds(Portfolio):
     """Funds that hold instruments in proportions, and as much of all of them as their style says."""
 
+    channel = "common_holders"
     config: MultiAssetConfig
 
     def setup(self) -> None:
@@ -161,22 +169,26 @@ class MultiAssetFunds(Portfolio):
         return self._book
 
     def margin_notice(self, instrument: str, before: float, after: float) -> None:
-        """The initial margin of an instrument rises, as was announced: who has no margin to spare sells 1 - before / after of it.
+        """Constrained funds that hold the instrument make room for its new margin, and hold no more than that leaves from then on.
 
-        They begin at once, and go on in slices until they next aim; they hold no more than that part from then on.
-
-        Args:
-            instrument: Its name; nothing happens to funds that do not hold it.
-            before: Initial margin so far, as a fraction of the notional.
-            after: Initial margin from now on.
+        Without other assets a fund keeps before / after of the position. With them it raises the part `elsewhere` of the margin that is missing by
+        selling those, in proportion to what it has of each, and sells the less of the instrument. It begins at once, in slices until it next aims.
         """
         if instrument not in self.names or after <= before:
             return
         j = self.names.index(instrument)
-        kept = np.where(self.constrained, before / after, 1.0)
-        self._kept[:, j] *= kept
-        self._targets[:, j] = np.where(self.constrained, self.holdings(instrument) * kept, self._targets[:, j])
-        self._notified[:, j] |= self.constrained
+        worth = np.abs(self._held() * self.mids)
+        raised = self.config.elsewhere * (after - before) * worth[:, j]
+        others = worth.sum(axis=1) - worth[:, j]
+        part = np.divide(raised, others, out=np.full(self.size, np.inf), where=others > 0)
+        elsewhere = np.where(part < 1.0, self.config.elsewhere, 0.0)
+        kept = np.repeat(np.where(elsewhere > 0, 1.0 - part, 1.0)[:, None], len(self.names), axis=1)
+        kept[:, j] = 1.0 - (1.0 - elsewhere) * (1.0 - before / after)
+        sells = self.constrained & (worth[:, j] > 0)
+        kept[~sells] = 1.0
+        self._kept *= kept
+        self._targets = np.where(sells[:, None], self._held() * kept, self._targets)
+        self._notified |= kept < 1.0
         self.wake()
 
     def reasons(self, instrument: int, held: Floats, change: Floats) -> npt.ArrayLike:

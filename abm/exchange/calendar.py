@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class Hours(Frozen):
-    """Hours of the day in which something happens, Monday to Friday, in a time zone. Holidays are not known."""
+    """Hours in which something happens, Monday to Friday, in a time zone; those that close earlier than they open close on the next day.
+
+    A session belongs to the day on which it closes: of futures that rest for an hour each evening, the first of a week opens on Sunday. Holidays
+    are not known.
+    """
 
     timezone: str = Field("America/New_York", description="IANA name", examples=["America/New_York"])
     opens: time = Field(time(9, 30), description="local time", examples=["09:30"])
@@ -30,20 +34,24 @@ class Hours(Frozen):
             raise ValueError(
                 f"{self.timezone!r} is not a time zone; write an IANA name such as America/New_York"
             ) from None
-        if self.closes <= self.opens:
-            raise ValueError("closes must be later than opens")
+        if self.closes == self.opens:
+            raise ValueError("closes must differ from opens; leave the calendar out where trading never ends")
         return self
 
     def on(self, day: date) -> tuple[datetime, datetime]:
-        """Opening and closing of a local day, in UTC."""
+        """Opening and closing of the session of a local day, in UTC."""
         zone = ZoneInfo(self.timezone)
-        opens, closes = (datetime.combine(day, at, tzinfo=zone).astimezone(UTC) for at in (self.opens, self.closes))
+        opened = day - timedelta(days=self.closes < self.opens)
+        opens, closes = (
+            datetime.combine(when, at, tzinfo=zone).astimezone(UTC)
+            for when, at in ((opened, self.opens), (day, self.closes))
+        )
         return opens, closes
 
     def between(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
         """All sessions that overlap start to end, in order, in UTC."""
         zone = ZoneInfo(self.timezone)
-        day, last = start.astimezone(zone).date(), end.astimezone(zone).date()
+        day, last = start.astimezone(zone).date(), end.astimezone(zone).date() + timedelta(days=1)
         sessions = []
         while day <= last:
             opens, closes = self.on(day)

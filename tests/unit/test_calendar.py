@@ -102,3 +102,27 @@ def test_the_messages_do_not_depend_on_how_often_one_asks() -> None:
     once, often = tape(120 * HOUR), tape(HOUR // 2)
     assert once.tobytes() == often.tobytes()
     assert len(once) == 1 + 2 * 4 + 4  # Thursday, Friday, Monday, and how it stands at the start
+
+
+def test_hours_that_close_earlier_than_they_open_close_on_the_next_day() -> None:
+    futures = Calendar(opens="18:00", closes="17:00")  # New York, with an hour's rest each evening
+    thursday, monday = datetime(2026, 2, 5, tzinfo=UTC), datetime(2026, 2, 9, 23, 30, tzinfo=UTC)
+    assert futures.between(thursday, monday) == [
+        (datetime(2026, 2, 4, 23, tzinfo=UTC), datetime(2026, 2, 5, 22, tzinfo=UTC)),
+        (datetime(2026, 2, 5, 23, tzinfo=UTC), datetime(2026, 2, 6, 22, tzinfo=UTC)),
+        (datetime(2026, 2, 8, 23, tzinfo=UTC), datetime(2026, 2, 9, 22, tzinfo=UTC)),
+        (datetime(2026, 2, 9, 23, tzinfo=UTC), datetime(2026, 2, 10, 22, tzinfo=UTC)),
+    ]
+
+
+def test_futures_rest_for_an_hour_and_over_the_weekend() -> None:
+    gold = COIN.model_copy(update={"name": "gold", "calendar": Calendar(opens="18:00", closes="17:00")})
+    exchange = Exchange([gold])
+    gateway = Gateway(exchange, start=THURSDAY)
+    open_hours = []
+    for hour in range(1, 97):
+        exchange.match(gateway.arrange([], hour * HOUR))
+        if exchange.view().phase[0] == Phase.CONTINUOUS:
+            open_hours.append(hour)
+    # Open from the start to 22:00, from 23:00 to Friday 22:00, and again from Sunday 23:00 on
+    assert open_hours == [*range(1, 22), *range(23, 46), 95, 96]

@@ -1,0 +1,32 @@
+"""All channels, one class each, and the scenario's switches for them."""
+
+from pydantic import Field
+
+from abm.contagion.channels.base import Channel, ChannelConfig
+from abm.contagion.channels.carried import Arbitrage, CommonHolders, Flight, MarketMaking
+from abm.contagion.channels.margin_notices import MarginNotices, MarginNoticesConfig
+from abm.contagion.channels.news import News
+from abm.exchange.description import Frozen
+
+CHANNELS: tuple[type[Channel], ...] = (News, CommonHolders, MarginNotices, MarketMaking, Arbitrage, Flight)
+"""In the order in which they carry on what a step brought."""
+
+
+class Channels(Frozen):
+    """Which channels carry anything, and on what terms. Each can be switched `off`."""
+
+    news: ChannelConfig = Field(ChannelConfig(), description="common news moves several assets (key news)")
+    common_holders: ChannelConfig = Field(ChannelConfig(), description="funds sell one asset because another fell")
+    margin_notices: MarginNoticesConfig = Field(
+        MarginNoticesConfig(), description="who lacks margin on one asset sells others"
+    )
+    market_making: ChannelConfig = Field(ChannelConfig(), description="firms quote several assets out of one capital")
+    arbitrage: ChannelConfig = Field(ChannelConfig(), description="prices follow each other: index, fund share, coin")
+    flight: ChannelConfig = Field(ChannelConfig(), description="from risky assets to cash and the dollar")
+
+    def on(self, name: str) -> bool:
+        """Whether a channel is on; also for names of none."""
+        return bool(getattr(self, name).on) if name in type(self).model_fields else True
+
+
+__all__ = ["CHANNELS", "Channel", "ChannelConfig", "Channels"]

@@ -1,0 +1,46 @@
+"""What all channels are: a way in which what happens to one asset or holder reaches another, that can be switched off."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, model_validator
+
+from abm.contagion.graph import Edge
+from abm.exchange.description import Frozen
+
+if TYPE_CHECKING:
+    from abm.exchange.exchange import Report
+    from abm.market import Market
+
+
+class ChannelConfig(Frozen):
+    """A channel; `off` stands for `{on: off}`."""
+
+    on: bool = Field(True, description="whether it carries anything")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _switch(cls, value: object) -> object:
+        return {"on": value} if isinstance(value, bool) else value
+
+
+class Channel:
+    """One channel of a run.
+
+    A channel says what its edges are now, and may do something after each step. Much of what happens is done by traders: kinds that carry a
+    channel name it (`Population.channel`), and send nothing where it is off.
+    """
+
+    name: ClassVar[str]
+    """Key under `channels` in a scenario, and `channel` of its edges."""
+
+    def __init__(self, market: "Market") -> None:
+        """Begin to carry; all traders are there."""
+        self.market = market
+
+    def edges(self) -> Iterator[Edge]:
+        """What it links now."""
+        yield from ()
+
+    def spread(self, report: "Report") -> None:
+        """Carry on what a step brought."""

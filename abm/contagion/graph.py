@@ -1,0 +1,165 @@
+"""The network of a run: a `networkx.MultiDiGraph` of assets and holders, read from the ledger and the channels, and its tables and files.
+
+Edges point the way in which stress travels. An `exposure` leads from an asset to who holds it: its `lots` are the ledger's, to the unit, and its
+`weight` what they are worth at the mid, in currency. Every other edge has the `channel` that carries it and a `weight`, in currency unless
+the channel says otherwise. Nodes have a `kind`: asset, holder, or what the channel names (factor, house, pool, hub, community).
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import networkx as nx
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from abm.exchange.description import MONEY_UNITS
+
+if TYPE_CHECKING:
+    from abm.agents.base import Population
+    from abm.market import Market
+
+EXPOSURE = "exposure"
+MOST_ACCOUNTS = 64
+"""A population of more accounts is one node; of fewer, each account is one."""
+
+_EDGES = {"source": "str", "target": "str", "channel": "str", "weight": "float64", "lots": "Int64"}
+_NODES = {"node": "str", "kind": "str", "trader": "str", "cash": "float64", "equity": "float64"}
+
+
+class Edge(NamedTuple):
+    """One edge of the network, in the direction in which stress travels."""
+
+    source: str
+    """Name of a node."""
+    target: str
+    """Name of a node."""
+    weight: float
+    """Currency, where the channel does not say otherwise."""
+
+
+class Holder(NamedTuple):
+    """A node that holds something: an account, or all accounts of a population."""
+
+    name: str
+    population: "Population"
+    rows: npt.NDArray[np.int32]
+
+
+def holders(market: "Market") -> Iterator[Holder]:
+    """The holders of a market, population by population."""
+    for population in market.populations:
+        if population.size > MOST_ACCOUNTS or population.size == 1:
+            yield Holder(population.name, population, population.rows)
+        else:
+            for k in range(population.size):
+                yield Holder(f"{population.name}/{k}", population, population.rows[k : k + 1])
+
+
+def network(market: "Market", edges: Iterable[tuple[str, Edge]] = ()) -> nx.MultiDiGraph:
+    """The network as it is now.
+
+    Args:
+        market: The market.
+        edges: What the channels add: name of the channel and edge.
+    """
+    graph = nx.MultiDiGraph()
+    view = market.view()
+    mids = np.array([view[instrument.name].mid for instrument in market.exchange.instruments])
+    for instrument, mid in zip(market.exchange.instruments, mids.tolist(), strict=True):
+        graph.add_node(instrument.name, kind="asset", price=mid)
+    accounts = market.exchange.accounts
+    worth = mids * [instrument.lot for instrument in market.exchange.instruments]
+    for name, population, rows in holders(market):
+        lots = accounts.position[rows].sum(axis=0)
+        graph.add_node(
+            name,
+            kind="holder",
+            trader=population.kind,
+            cash=int(accounts.cash[rows].sum()) / MONEY_UNITS,
+            equity=equity(market, rows),
+        )
+        for k in np.flatnonzero(lots).tolist():
+            asset = market.exchange.instruments[k].name
+            graph.add_edge(
+                asset, name, EXPOSURE, channel=EXPOSURE, weight=float(abs(lots[k]) * worth[k]), lots=int(lots[k])
+            )
+    for channel, edge in edges:
+        for node in edge[:2]:
+            if node not in graph:
+                kind, _, _ = node.partition(":")
+                graph.add_node(node, kind=kind if ":" in node else "holder")
+        graph.add_edge(edge.source, edge.target, channel, channel=channel, weight=float(edge.weight))
+    return graph
+
+
+def equity(market: "Market", rows: npt.NDArray[np.int32]) -> float:
+    """Currency that accounts are worth together: cash, margin and profit at the marks, and at the mids what is paid in full."""
+    total = float(market.house.equity(rows).sum()) / MONEY_UNITS
+    lots, view = market.exchange.accounts.position[rows].sum(axis=0), market.view()
+    for k, instrument in enumerate(market.exchange.instruments):
+        if instrument.kind == "spot" and instrument.margin is None and lots[k]:
+            total += float(lots[k]) * instrument.lot * view[instrument.name].mid
+    return total
+
+
+# ------------------------------------------------------------------ tables
+
+
+def to_tables(graph: nx.MultiDiGraph) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Edges and nodes as tables: source, target, channel, weight, lots; node, kind, and what else is known of it."""
+    edges = pd.DataFrame(
+        [(u, v, d["channel"], d["weight"], d.get("lots")) for u, v, d in graph.edges(data=True)], columns=list(_EDGES)
+    )
+    nodes = pd.DataFrame([{"node": node, **data} for node, data in graph.nodes(data=True)])
+    return edges.astype(_EDGES), nodes
+
+
+def from_tables(edges: pd.DataFrame, nodes: pd.DataFrame) -> nx.MultiDiGraph:
+    """The graph of such tables."""
+    graph = nx.MultiDiGraph()
+    for row in nodes.to_dict("records"):
+        known = {str(key): value for key, value in row.items() if key not in ("node", "time") and not pd.isna(value)}
+        graph.add_node(row["node"], **known)
+    for row in edges.itertuples(index=False):
+        lots = {} if pd.isna(row.lots) else {"lots": int(row.lots)}
+        graph.add_edge(row.source, row.target, row.channel, channel=row.channel, weight=float(row.weight), **lots)
+    return graph
+
+
+# ------------------------------------------------------------------ files
+
+
+def write_graphml(graph: nx.MultiDiGraph, path: str | Path) -> None:
+    """Write a network as GraphML, which Gephi, yEd, igraph and networkx read.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    nx.write_graphml(graph, path, named_key_ids=True)
+
+
+def read_graphml(path: str | Path) -> nx.MultiDiGraph:
+    """Read a network from GraphML; each edge needs a `channel` and a `weight`, each node a `kind`.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not GraphML, or an edge or node lacks what it needs; one line says which.
+    """
+    try:
+        read: Any = nx.read_graphml(path, force_multigraph=True)
+    except OSError:
+        raise
+    except Exception as error:  # the parsers of XML and of networkx raise whatever they meet
+        raise ValueError(f"{path}: not GraphML ({str(error).splitlines()[0]})") from None
+    graph = nx.MultiDiGraph()
+    for node, data in read.nodes(data=True):
+        if "kind" not in data:
+            raise ValueError(f"{path}: node {node} has no kind; write kind=asset, holder, factor, community, ...")
+        graph.add_node(node, **data)
+    for source, target, data in read.edges(data=True):
+        if "channel" not in data or not isinstance(data.get("weight"), int | float):
+            raise ValueError(f"{path}: edge {source} -> {target} needs a channel and a weight")
+        graph.add_edge(source, target, data["channel"], **data)
+    return graph

@@ -1,0 +1,39 @@
+"""The contagion layer of a run: its channels, what they carry after each step, and the network as it stands."""
+
+from typing import TYPE_CHECKING
+
+import networkx as nx
+
+from abm.contagion.channels import CHANNELS, Channel
+from abm.contagion.graph import network
+
+if TYPE_CHECKING:
+    from abm.exchange.exchange import Report
+    from abm.market import Market
+
+
+class Contagion:
+    """The channels that are on.
+
+    Args:
+        market: The market; its traders are there.
+    """
+
+    def __init__(self, market: "Market") -> None:
+        self._market = market
+        self.channels: dict[str, Channel] = {
+            each.name: each(market) for each in CHANNELS if market.scenario.channels.on(each.name)
+        }
+        """By name."""
+        self._spread = [c for c in self.channels.values() if type(c).spread is not Channel.spread]
+
+    def spread(self, report: "Report") -> None:
+        """Have each channel carry on what a step brought."""
+        for channel in self._spread:
+            channel.spread(report)
+
+    def network(self) -> nx.MultiDiGraph:
+        """The network as it is now; see `abm.contagion.graph`."""
+        return network(
+            self._market, ((name, edge) for name, channel in self.channels.items() for edge in channel.edges())
+        )

@@ -1,0 +1,113 @@
+"""Macro news: common factors that move the value of several assets at once, and a calendar of events that everybody can read about.
+
+The value of an asset follows its own news and, by its loadings b_k, that of the factors: d ln V = own + sum_k b_k d f_k. A factor is a random
+walk plus the events that move it; an event can also move single assets. What each asset does with it until its price is there, traders decide.
+Loadings are betas, to be measured before what a run is compared with.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from abm.clock import Clock, Seconds, Utc
+from abm.exchange.description import Frozen
+from abm.random import stream
+from abm.world.fundamental import YEAR
+
+Floats = npt.NDArray[np.float64]
+
+
+class Event(Frozen):
+    """Something that happened, and what it did to values."""
+
+    at: Utc = Field(description="when it became known, UTC", examples=["2026-02-05T13:30Z"])
+    kind: Literal["monetary_policy", "labour", "technology", "policy", "margin", "other"] = Field(
+        description="what sort of news it is", examples=["labour"]
+    )
+    what: str = Field(description="one line for readers", examples=["January layoffs"])
+    moves: dict[str, float] = Field(
+        min_length=1,
+        description="logarithmic change of factors' or single instruments' values, by name",
+        examples=[{"equities": -0.004}],
+    )
+    over: Seconds = Field(0.0, ge=0, description="time it takes, at a constant pace", examples=["10min"])
+    source: str = Field("", description="where it is from", examples=["Mechanics 12"])
+
+
+class News(Frozen):
+    """What moves several assets at once."""
+
+    factors: dict[str, float] = Field(
+        default={},
+        description="common factors, and their volatility a year; they are independent of each other",
+        examples=[{"equities": 0.15}],
+    )
+    calendar: tuple[Event, ...] = Field((), description="events, in any order")
+
+
+class NewsPaths:
+    """What the common news of one run does to values, as logarithms before each step and after the last.
+
+    Args:
+        news: Factors and calendar.
+        clock: Of the run.
+        seed: Of the run; each factor has a random stream of its own.
+    """
+
+    def __init__(self, news: News, clock: Clock, seed: int) -> None:
+        self._news, self._clock = news, clock
+        self._factors = {name: self._walk(name, volatility, seed) for name, volatility in news.factors.items()}
+
+    def of(self, instrument: str, loadings: Mapping[str, float]) -> Floats:
+        """What the value of an instrument takes on, steps + 1 numbers.
+
+        Args:
+            instrument: Its name, for events that move it alone.
+            loadings: b_k, by factor.
+        """
+        path = self._ramps(instrument)
+        for name, loading in loadings.items():
+            path += loading * self._factors[name]
+        return path
+
+    def _walk(self, name: str, volatility: float, seed: int) -> Floats:
+        sigma = volatility * math.sqrt(self._clock.step / YEAR)
+        moves = sigma * stream(seed, f"news/{name}", "walk").standard_normal(self._clock.steps) - sigma**2 / 2.0
+        return np.concatenate(([0.0], np.cumsum(moves))) + self._ramps(name)
+
+    def _ramps(self, name: str) -> Floats:
+        """What the calendar's events have moved a factor or instrument by at each step, since the start."""
+        c = self._clock
+        path = np.zeros(c.steps + 1)
+        for event in self._news.calendar:
+            if name in event.moves:
+                passed = np.arange(c.steps + 1) * c.step - c.seconds_at(event.at)
+                path += event.moves[name] * (np.clip(passed / event.over, 0.0, 1.0) if event.over else passed >= 0.0)
+        return path - path[0]
+
+
+def unknown_names(news: News, loadings: Iterable[tuple[str, Mapping[str, float]]], instruments: Iterable[str]) -> str:
+    """What is wrong with the names used, in one line; empty if nothing is.
+
+    Args:
+        news: Factors and calendar.
+        loadings: Instruments and their loadings.
+        instruments: Names that events may move besides the factors.
+    """
+    traded = set(instruments)
+    for name in news.factors:
+        if name in traded:
+            return f"news.factors: {name!r} is also an instrument; choose another name"
+    for instrument, on in loadings:
+        for name in on:
+            if name not in news.factors:
+                return f"fundamentals.{instrument}.loadings: {name!r} is not one of news.factors"
+    for k, event in enumerate(news.calendar):
+        for name in event.moves:
+            if name not in news.factors and name not in traded:
+                return f"news.calendar.{k}.moves: {name!r} is neither one of news.factors nor an instrument"
+    return ""
