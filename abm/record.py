@@ -20,13 +20,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from abm.clearing.ledger import Audit
-from abm.contagion.graph import from_tables, to_tables
+from abm.contagion.graph import Network, from_tables, to_tables
 from abm.exchange.description import MONEY_UNITS
 from abm.exchange.messages import EVENT, LIQUIDATION, OUTCOME, TRADE, Forced, Reason, Records, Reject, Side, join
 
 if TYPE_CHECKING:
-    import networkx as nx
-
     from abm.agents.base import Population
     from abm.market import Market
 
@@ -80,7 +78,7 @@ class Result:
     """Its nodes: time, node, kind, and of holders trader, cash and equity."""
     _trades: Callable[[], pd.DataFrame] = field(repr=False)
 
-    def graph(self, when: str | datetime | None = None) -> "nx.MultiDiGraph":
+    def graph(self, when: str | datetime | None = None) -> Network:
         """The contagion network as it was at the last export until a moment (UTC); the last of all where none is given.
 
         Raises:

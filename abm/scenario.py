@@ -91,7 +91,9 @@ class Scenario(Frozen):
         default={}, description="news about what is traded, by name; none where it is left out"
     )
     news: News = Field(News(), description="common factors of values, and a calendar of events")
-    channels: Channels = Field(Channels(), description="how assets and holders infect each other; each can be switched off")
+    channels: Channels = Field(
+        Channels(), description="how assets and holders infect each other; each can be switched off"
+    )
     traders: dict[str, Annotated[SerializeAsAny[TraderConfig], BeforeValidator(_configured)]] = Field(
         default={}, description="who trades, by name"
     )
@@ -153,10 +155,10 @@ class Scenario(Frozen):
         if wrong:
             raise ValueError(wrong)
         for notice in self.channels.margin_notices.calendar:
-            margined = self.instruments.get(notice.instrument)
-            if margined is None or margined.margin is None:
+            margined = [name for name, instrument in self.instruments.items() if instrument.margin]
+            if notice.instrument not in margined:
                 raise ValueError(
-                    f"channels.margin_notices.calendar: {notice.instrument!r} is not an instrument with margin here{meant(notice.instrument, self.instruments)}"
+                    f"channels.margin_notices.calendar: {notice.instrument!r} has no margin here{meant(notice.instrument, margined)}"
                 )
         for name, trader in self.traders.items():
             if trader.instrument not in self.instruments:

@@ -304,7 +304,11 @@ class MarketMakers(Population):
         for underlying in of:
             books = {book: terms for book, terms in config.books.items() if underlying_of(book, terms) == underlying}
             part = sum(terms.depth_usd for terms in books.values()) / total
-            changed = {"books": books, "capital": tuple(part * c for c in config.capital), "instrument": next(iter(books))}
+            changed = {
+                "books": books,
+                "capital": tuple(part * c for c in config.capital),
+                "instrument": next(iter(books)),
+            }
             separate[f"{name}-{underlying}"] = config.model_copy(update=changed)
         return separate
 

@@ -140,7 +140,7 @@ class MultiAssetFunds(Portfolio):
         self.constrained = self.random("constrained").random(n) < c.constrained
         """Funds that must sell when margins rise."""
         self._kept = np.ones((n, len(c.traded)))
-        self._notified = np.zeros((n, len(c.traded)), np.bool_)
+        self._notified = np.zeros((n, len(c.traded)), np.int64)  # aims for which a notice is why a position shrinks
         self._book = np.ones(n)  # what pods have left
         self._peak = np.zeros(n)
         super().setup()
@@ -148,7 +148,7 @@ class MultiAssetFunds(Portfolio):
     def exposures(self, equity: Floats) -> Floats:
         """Weights times what the style makes of the equity; less where a margin notice has made funds smaller."""
         c = self.config
-        self._notified[:] = False
+        self._notified = np.maximum(self._notified - 1, 0)
         weights = risk_parity(self.covariance) if c.style == "risk_parity" else self.weights
         sigma = math.sqrt(weights @ self.covariance @ weights)
         if c.style == "pods":
@@ -188,11 +188,15 @@ class MultiAssetFunds(Portfolio):
         kept[~sells] = 1.0
         self._kept *= kept
         self._targets = np.where(sells[:, None], self._held() * kept, self._targets)
-        self._notified |= kept < 1.0
+        self._notified[kept < 1.0] = 2  # the next aim may be due at once
         self.wake()
+
+    def urgent(self) -> npt.NDArray[np.bool_]:
+        """What a margin notice is about."""
+        return self._notified > 0
 
     def reasons(self, instrument: int, held: Floats, change: Floats) -> npt.ArrayLike:
         """A margin notice, a pod's stop, or deleveraging, where it makes a position smaller."""
         smaller = Reason.STOP_LOSS if self.config.style == "pods" else Reason.DELEVERAGING
-        reduces = np.where(self._notified[:, instrument], Reason.MARGIN_NOTICE, smaller)
+        reduces = np.where(self._notified[:, instrument] > 0, Reason.MARGIN_NOTICE, smaller)
         return np.where(held * change < 0, reduces, Reason.EXECUTION)

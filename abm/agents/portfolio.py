@@ -103,6 +103,10 @@ class Portfolio(Population):
         """
         raise NotImplementedError(f"{type(self).__name__} must say what it aims at: override exposures")
 
+    def urgent(self) -> npt.NDArray[np.bool_]:
+        """Which holdings (accounts, instruments) are brought to their aim however near they are."""
+        return np.zeros((self.size, len(self.names)), np.bool_)
+
     def reasons(self, instrument: int, held: Floats, change: Floats) -> npt.ArrayLike:
         """`Reason` of what is traded in one of its instruments, by what is held and what is wanted in addition (coins)."""
         return np.where(held * change < 0, Reason.DELEVERAGING, Reason.EXECUTION)
@@ -126,9 +130,12 @@ class Portfolio(Population):
         """Equity at the start, currency."""
         self.debt = np.zeros(n)
         """Currency lent to each account from outside the market."""
-        for instrument in held:
+        self._leverage = np.array(
+            [min(c.account_leverage, i.margin.leverage) if i.margin is not None else c.account_leverage for i in held]
+        )
+        for instrument, leverage in zip(held, self._leverage.tolist(), strict=True):
             if instrument.margin is not None:
-                self.set_leverage(instrument.name, min(c.account_leverage, instrument.margin.leverage))
+                self.set_leverage(instrument.name, leverage)
         self._targets = self._allowed(self.exposures(self.capital)) / self.mids
         self._loan = np.zeros(n)
         self._aimed_at = 0.0
@@ -139,7 +146,8 @@ class Portfolio(Population):
         worth = self._targets * self.mids
         coins = np.where(self._spot, np.maximum(self._targets, 0.0), 0.0)
         spot = (coins * self.mids).sum(axis=1)
-        margin = np.where(self._spot, 0.0, np.abs(worth)).sum(axis=1) / self.config.account_leverage
+        # A thousandth more than the margin covers the rounding of positions
+        margin = 1.001 * np.where(self._spot, 0.0, np.abs(worth) / self._leverage).sum(axis=1)
         cash = np.maximum(self.capital - spot, margin)
         self.debt = np.maximum(spot + cash - self.capital, 0.0)
         return cash, {name: coins[:, j] for j, name in enumerate(self.names) if self._spot[j]}
@@ -191,9 +199,10 @@ class Portfolio(Population):
         equity = np.maximum(self.equity(mids), 0.0)
         wanted = self._allowed(self.exposures(equity))
         held = self._held()
-        moves = (np.abs(wanted - held * mids) > self.config.band * equity[:, None]) | (wanted == 0.0)
+        far = np.abs(wanted - held * mids) > self.config.band * equity[:, None]
+        moves = far | (wanted == 0.0) | self.urgent()
         self._targets = np.where(moves, wanted / mids, held)
-        margin = np.where(self._margined, np.abs(wanted), 0.0).sum(axis=1) / self.config.account_leverage
+        margin = np.where(self._margined, np.abs(wanted) / self._leverage, 0.0).sum(axis=1)
         self._loan = np.maximum(np.where(self._margined, 0.0, wanted).sum(axis=1) + margin - equity, 0.0)
         self._repay()
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from abm.agents.base import Population
     from abm.market import Market
 
+type Network = nx.MultiDiGraph[str]
+"""Assets, holders and other nodes by name, and edges keyed by channel."""
+
 EXPOSURE = "exposure"
 MOST_ACCOUNTS = 64
 """A population of more accounts is one node; of fewer, each account is one."""
@@ -57,14 +60,14 @@ def holders(market: "Market") -> Iterator[Holder]:
                 yield Holder(f"{population.name}/{k}", population, population.rows[k : k + 1])
 
 
-def network(market: "Market", edges: Iterable[tuple[str, Edge]] = ()) -> nx.MultiDiGraph:
+def network(market: "Market", edges: Iterable[tuple[str, Edge]] = ()) -> Network:
     """The network as it is now.
 
     Args:
         market: The market.
         edges: What the channels add: name of the channel and edge.
     """
-    graph = nx.MultiDiGraph()
+    graph: Network = nx.MultiDiGraph()
     view = market.view()
     mids = np.array([view[instrument.name].mid for instrument in market.exchange.instruments])
     for instrument, mid in zip(market.exchange.instruments, mids.tolist(), strict=True):
@@ -107,7 +110,7 @@ def equity(market: "Market", rows: npt.NDArray[np.int32]) -> float:
 # ------------------------------------------------------------------ tables
 
 
-def to_tables(graph: nx.MultiDiGraph) -> tuple[pd.DataFrame, pd.DataFrame]:
+def to_tables(graph: Network) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Edges and nodes as tables: source, target, channel, weight, lots; node, kind, and what else is known of it."""
     edges = pd.DataFrame(
         [(u, v, d["channel"], d["weight"], d.get("lots")) for u, v, d in graph.edges(data=True)], columns=list(_EDGES)
@@ -116,22 +119,23 @@ def to_tables(graph: nx.MultiDiGraph) -> tuple[pd.DataFrame, pd.DataFrame]:
     return edges.astype(_EDGES), nodes
 
 
-def from_tables(edges: pd.DataFrame, nodes: pd.DataFrame) -> nx.MultiDiGraph:
+def from_tables(edges: pd.DataFrame, nodes: pd.DataFrame) -> Network:
     """The graph of such tables."""
-    graph = nx.MultiDiGraph()
+    graph: Network = nx.MultiDiGraph()
     for row in nodes.to_dict("records"):
         known = {str(key): value for key, value in row.items() if key not in ("node", "time") and not pd.isna(value)}
         graph.add_node(row["node"], **known)
-    for row in edges.itertuples(index=False):
-        lots = {} if pd.isna(row.lots) else {"lots": int(row.lots)}
-        graph.add_edge(row.source, row.target, row.channel, channel=row.channel, weight=float(row.weight), **lots)
+    columns = (edges[name].tolist() for name in _EDGES)
+    for source, target, channel, weight, lots in zip(*columns, strict=True):
+        known = {} if pd.isna(lots) else {"lots": int(lots)}
+        graph.add_edge(source, target, channel, channel=channel, weight=float(weight), **known)
     return graph
 
 
 # ------------------------------------------------------------------ files
 
 
-def write_graphml(graph: nx.MultiDiGraph, path: str | Path) -> None:
+def write_graphml(graph: Network, path: str | Path) -> None:
     """Write a network as GraphML, which Gephi, yEd, igraph and networkx read.
 
     Raises:
@@ -140,7 +144,7 @@ def write_graphml(graph: nx.MultiDiGraph, path: str | Path) -> None:
     nx.write_graphml(graph, path, named_key_ids=True)
 
 
-def read_graphml(path: str | Path) -> nx.MultiDiGraph:
+def read_graphml(path: str | Path) -> Network:
     """Read a network from GraphML; each edge needs a `channel` and a `weight`, each node a `kind`.
 
     Raises:
@@ -153,7 +157,7 @@ def read_graphml(path: str | Path) -> nx.MultiDiGraph:
         raise
     except Exception as error:  # the parsers of XML and of networkx raise whatever they meet
         raise ValueError(f"{path}: not GraphML ({str(error).splitlines()[0]})") from None
-    graph = nx.MultiDiGraph()
+    graph: Network = nx.MultiDiGraph()
     for node, data in read.nodes(data=True):
         if "kind" not in data:
             raise ValueError(f"{path}: node {node} has no kind; write kind=asset, holder, factor, community, ...")

@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-import networkx as nx
-
 from abm.contagion.channels import CHANNELS, Channel
-from abm.contagion.graph import network
+from abm.contagion.graph import Network, network
 
 if TYPE_CHECKING:
     from abm.exchange.exchange import Report
@@ -32,7 +30,7 @@ class Contagion:
         for channel in self._spread:
             channel.spread(report)
 
-    def network(self) -> nx.MultiDiGraph:
+    def network(self) -> Network:
         """The network as it is now; see `abm.contagion.graph`."""
         return network(
             self._market, ((name, edge) for name, channel in self.channels.items() for edge in channel.edges())

@@ -77,17 +77,17 @@ class NewsPaths:
     def _walk(self, name: str, volatility: float, seed: int) -> Floats:
         sigma = volatility * math.sqrt(self._clock.step / YEAR)
         moves = sigma * stream(seed, f"news/{name}", "walk").standard_normal(self._clock.steps) - sigma**2 / 2.0
-        return np.concatenate(([0.0], np.cumsum(moves))) + self._ramps(name)
+        return np.asarray(np.concatenate(([0.0], np.cumsum(moves))) + self._ramps(name))
 
     def _ramps(self, name: str) -> Floats:
         """What the calendar's events have moved a factor or instrument by at each step, since the start."""
         c = self._clock
-        path = np.zeros(c.steps + 1)
+        path: Floats = np.zeros(c.steps + 1)
         for event in self._news.calendar:
             if name in event.moves:
                 passed = np.arange(c.steps + 1) * c.step - c.seconds_at(event.at)
                 path += event.moves[name] * (np.clip(passed / event.over, 0.0, 1.0) if event.over else passed >= 0.0)
-        return path - path[0]
+        return np.asarray(path - path[0])
 
 
 def unknown_names(news: News, loadings: Iterable[tuple[str, Mapping[str, float]]], instruments: Iterable[str]) -> str:

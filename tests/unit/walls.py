@@ -49,8 +49,9 @@ def market(
     instruments: Mapping[str, Any] | None = None,
     hours: float = 1.0,
     step: str = "1s",
+    **more: Any,
 ) -> tuple[abm.Market, dict[str, Wall]]:
-    """A market of some traders, without fees or news, and its walls by instrument."""
+    """A market of some traders, without fees or news, and its walls by instrument; `more` are other keys of the scenario."""
     start = datetime(2026, 2, 5, tzinfo=UTC)
     scenario = abm.Scenario.model_validate(
         {
@@ -59,6 +60,7 @@ def market(
             "instruments": {"btc-spot": SPOT, **(instruments or {})},
             "traders": traders,
             "recording": {"interval": "1h"},
+            **more,
         }
     )
     made = abm.Market(scenario)

@@ -24,7 +24,7 @@ class Carried(Channel):
 class CommonHolders(Carried):
     """Funds that hold several assets and sell by a rule: after a return r, a fund with leverage L sells L (L - 1) |r| of its equity.
 
-    Adrian and Shin (2010), Journal of Financial Intermediation 19:418; Caccioli, Shrestha, Moore and Farmer (2014), Journal of Banking & Finance 46:233.
+    Adrian and Shin (2010), Journal of Financial Intermediation 19:418; Caccioli et al. (2014), Journal of Banking & Finance 46:233.
     The rules (leverage, value at risk, volatility target, risk parity, pods) are those of the kind `multi_asset`. Where it is off, funds
     keep what they have.
     """

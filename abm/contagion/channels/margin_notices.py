@@ -43,9 +43,10 @@ class MarginNoticesConfig(ChannelConfig):
 
 
 class MarginNotices(Channel):
-    """From the announcement on, constrained holders sell 1 - m_old / m_new of what the notice is about, or raise the money by selling other assets.
+    """From the announcement on, constrained holders sell 1 - m_old / m_new of what it is about, or raise the money by selling other assets.
 
-    MECHANICS 9; Brunnermeier and Pedersen (2009), Review of Financial Studies 22:2201: margins tie the liquidity of all that one capital holds together.
+    MECHANICS 9; Brunnermeier and Pedersen (2009), Review of Financial Studies 22:2201: margins tie the liquidity of what one capital
+    holds together.
     As a notice takes effect the house's brackets change by m_new / m_old, and who is then below maintenance is liquidated by the next pass.
     Where it is off, margins stay as they are.
     """
@@ -83,7 +84,9 @@ class MarginNotices(Channel):
         factor = notice.after / notice.before
         rows = tuple(
             Bracket(
-                up_to=row.up_to, leverage=max(1.0, row.leverage / factor), maintenance=min(row.maintenance * factor, 0.99)
+                up_to=row.up_to,
+                leverage=max(1.0, row.leverage / factor),
+                maintenance=min(row.maintenance * factor, 0.99),
             )
             for row in self.brackets.get(notice.instrument, margin.rows)
         )
