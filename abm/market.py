@@ -97,6 +97,7 @@ class Market(mesa.Model):  # type: ignore[misc]
             self.house.credit(np.array([self.exchange.fund], np.int32), "insurance fund", cash=described.insurance_fund)
         self._opened = False
         try:
+            self.contagion = Contagion(self)
             for name, (kind, terms) in traders.items():
                 kind(self, name, terms)
             self._open_positions()
@@ -105,7 +106,6 @@ class Market(mesa.Model):  # type: ignore[misc]
         self._opened = True
         for population in self.populations:
             self.recorder.opened(population)
-        self.contagion = Contagion(self)
         self.recorder.sample_network()
         if described.recording.network is not None:
             every = described.clock.units(described.recording.network)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from abm.clearing.ledger import Audit
+from abm.contagion.chain import Forest, causes, stages
 from abm.contagion.graph import Network, from_tables, to_tables
 from abm.exchange.description import MONEY_UNITS
 from abm.exchange.messages import EVENT, LIQUIDATION, OUTCOME, TRADE, Forced, Reason, Records, Reject, Side, join
@@ -92,6 +93,20 @@ class Result:
             raise ValueError(f"no network until {when}: the first is of {times.min()}")
         edges, nodes = (t[t["time"] == known.max()].drop(columns="time") for t in (self.network, self.nodes))
         return from_tables(edges, nodes)
+
+    def stages(self, asset: str | None = None, calm: str = "12h") -> pd.DataFrame:
+        """In what order the stages of a cascade set in; see `abm.contagion.chain.stages`.
+
+        Args:
+            asset: The first asset; that of the scenario's first instrument where none is given.
+            calm: The first part of the run, beside which depth is low.
+        """
+        first = next(iter(self.scenario["instruments"])).partition("-")[0]
+        return stages(self.bars, self.flows, asset or first, calm)
+
+    def causes(self) -> Forest:
+        """Which liquidation set off which, across instruments; see `abm.contagion.chain`, which also has its `branches`."""
+        return causes(self.liquidations)
 
     @property
     def trades(self) -> pd.DataFrame:

@@ -152,6 +152,7 @@ class Scenario(Frozen):
                     f"fundamentals.{name}.of: {of!r} is not another instrument with a value of its own{meant(of, self.instruments)}"
                 )
         wrong = unknown_names(self.news, ((k, v.loadings) for k, v in self.fundamentals.items()), self.instruments)
+        wrong = wrong or self.channels.sentiment.unknown(self.instruments, self.traders)
         if wrong:
             raise ValueError(wrong)
         for notice in self.channels.margin_notices.calendar:

@@ -186,6 +186,16 @@ class Population(mesa.Agent):  # type: ignore[misc]
         mids = {name: self.model.view()[name].mid for name in self.config.traded}
         return {name: np.abs(self.holdings(name)) * mid for name, mid in mids.items()}
 
+    @property
+    def mood(self) -> float:
+        """Mood of the community that it belongs to, from -1 (fear) to 1 (greed); 0 without one."""
+        return self.model.contagion.mood(self.name)
+
+    @property
+    def nerve(self) -> float:
+        """Factor on its thresholds of panic: 1 in no mood or a good one, one half in full fear."""
+        return float(2.0 ** min(self.mood, 0.0))
+
     def margin_notice(self, instrument: str, before: float, after: float) -> None:
         """A clearing house has announced that an instrument's initial margin will change.
 

@@ -115,6 +115,7 @@ class State(NamedTuple):
     mids: Floats  # of each book
     minutes: Floats  # its return over the last minute; not a number while the run is younger
     live: npt.NDArray[np.bool_]  # whether it trades continuously
+    calls: npt.NDArray[np.bool_]  # whether orders are collected for an auction
     news: Floats  # what a step's news does to the value of each underlying, as a factor
     cash: npt.NDArray[np.int64]
     position: npt.NDArray[np.int64]  # firms x instruments
@@ -165,6 +166,8 @@ def _observe(s: Any, u: int, dt: float) -> None:
     underlying.learnt = learnt
     if weight > 0.0:
         underlying.price, underlying.gap = price / weight, high / low - 1.0
+    else:
+        underlying.price *= s.news[u]  # what is heard while all its books are closed is not forgotten
     # Nobody is alarmed by what is usual in the calm, however quiet the last hour was.
     underlying.rough = furthest / max(math.sqrt(underlying.slow), underlying.calm)
     if seen:
@@ -313,7 +316,7 @@ def _ladder(s: Any, f: int, b: int, size: float, owner: int, n: int) -> int:
     if size <= 0.0:
         return n
     p, book, quote, mid = s.terms[0], s.books[b], s.quotes[f, b], s.mids[b]
-    desk = s.desks[f, book.underlying]
+    desk, flags = s.desks[f, book.underlying], _SLIDE if s.live[b] else 0  # before an auction quotes may cross
     ratio = (max(book.outermost * mid, 4.0 * quote.half) / quote.half) ** (1.0 / (book.levels - 1))
     # A level stands in the middle, by ratio, of the stretch of the curve whose depth it shows.
     full = size * book.depth * (quote.half * ratio ** (book.levels - 0.5) / mid / (100 * BPS)) ** book.exponent
@@ -336,7 +339,7 @@ def _ladder(s: Any, f: int, b: int, size: float, owner: int, n: int) -> int:
                 continue
             m = s.out[n]
             m.kind, m.owner, m.instrument, m.side, m.order = _LIMIT, owner, book.index, side, 0
-            m.price, m.quantity, m.tif, m.flags, m.reason = np.int32(price), quantity, _GTC, _SLIDE, _REASON
+            m.price, m.quantity, m.tif, m.flags, m.reason = np.int32(price), quantity, _GTC, flags, _REASON
             n += 1
     return n
 
@@ -392,6 +395,6 @@ def decide(s: Any, uniform: npt.NDArray[np.float64], first: int, now: float, dt:
         left = min(max(1.0 - (firm.equity_from - firm.equity) / firm.loss_limit, 0.0), 1.0)
         for b in range(len(s.books)):
             desk = s.desks[f, s.books[b].underlying]
-            if s.live[b] and (desk.wide or now >= desk.back_at):
+            if (s.live[b] or s.calls[b]) and (desk.wide or now >= desk.back_at):
                 n = _requote(s, f, b, left, now, first + f, n)
     return n

@@ -298,9 +298,9 @@ class ShortTermHolders(Holders):
     config: ShortTermHoldersConfig
 
     def hazard(self, gain: Floats, day: float) -> tuple[Floats, Floats]:
-        """At leisure h, and in panic 5 h logistic((-gain - .10) / .04) where the day fell by more than 4 %."""
+        """At leisure h, and in panic 5 h logistic((-gain - .10) / .04) where the day fell by more than 4 %, or less in fear."""
         c = self.config
-        if day >= -c.panic_fall:
+        if day >= -c.panic_fall * self.nerve:
             return np.full(len(gain), c.hazard), np.zeros(len(gain))
         panic: npt.NDArray[np.float64] = c.panic_effect * expit((-gain - c.panic_loss) / c.panic_width)
         return np.full(len(gain), c.hazard), c.hazard * panic

@@ -254,7 +254,7 @@ class LeveragedTraders(Population):
         lots = self._positions(who)
         self._note_liquidated(who[(lots == 0) & (self.side[who] != 0)], view.seconds)
         held, sign = who[lots != 0], np.sign(lots[lots != 0])
-        gives_up = -sign * day > self.panic_at[held]
+        gives_up = -sign * day > self.panic_at[held] * np.where(sign > 0, self.nerve, 1.0)
         leaves = gives_up | (self._draw.random(len(held)) < c.look / rate / c.holding)
         reason = np.where(gives_up, np.where(sign > 0, Reason.PANIC, Reason.SHORT_COVER), Reason.NOISE)
         free = who[(lots == 0) & (self._back_at[who] <= view.seconds)]

@@ -329,6 +329,7 @@ class MarketMakers(Population):
             mids=np.zeros(len(c.books)),
             minutes=np.zeros(len(c.books)),
             live=np.ones(len(c.books), np.bool_),
+            calls=np.zeros(len(c.books), np.bool_),
             news=np.ones(len(self._leaders)),
             cash=market.cash[rows],
             position=market.position[rows],
@@ -343,6 +344,7 @@ class MarketMakers(Population):
             traded.calendar or traded.opening != "continuous" or any(rule.rule != "price_band" for rule in traded.rules)
             for traded in market.exchange.instruments
         )
+        self._live_since = np.zeros(len(c.books))
         self._values = [market.fundamental(name) for name in self._leaders.values()]  # as of the last step
         luck, draws = self.random("time"), n * (1 + 2 * len(self._leaders))
         self._luck = Block(lambda k: luck.random(k), max(8192, draws))
@@ -478,16 +480,21 @@ class MarketMakers(Population):
     def decide(self, view: View) -> Records | None:
         """Quotes of the firms that look now, each after the withdrawal of its old ones."""
         s, model = self._state, self.model
+        if self._may_stop:
+            phase = model.exchange.view().phase[s.books["index"]]
+            live = phase == Phase.CONTINUOUS
+            self._live_since[live & ~s.live] = view.seconds
+            s.live[:], s.calls[:] = live, phase == Phase.CALL
         for b, name in enumerate(self.config.books):
             book = view[name]
             s.mids[b] = book.mid
-            s.minutes[b] = book.return_over(desks.MINUTE) if view.seconds >= desks.MINUTE else math.nan
+            # What a price did over a night is no move of a minute.
+            young = view.seconds < self._live_since[b] + desks.MINUTE
+            s.minutes[b] = math.nan if young else book.return_over(desks.MINUTE)
         for u, name in enumerate(self._leaders.values()):
             value = model.fundamental(name)
             s.news[u] = (value / self._values[u]) ** self.config.news
             self._values[u] = value
-        if self._may_stop:
-            s.live[:] = model.exchange.view().phase[s.books["index"]] == Phase.CONTINUOUS
         draws = self._luck.take(self.size * (1 + 2 * len(s.news))).reshape(self.size, -1)
         n: int = desks.decide(s, draws, self.first, view.seconds, model.scenario.clock.step)
         return s.out[:n]

@@ -106,7 +106,7 @@ class RetailTraders(Population):
         trend, day = book.return_over(c.trend_window), book.return_over(86400.0)
         coins, cash = self.free_holdings(who=who), self.free_cash(who)
 
-        panics = (-day > self.panic_at[who]) & (coins > 0)
+        panics = (-day > self.panic_at[who] * self.nerve) & (coins > 0)
         rested = now - self._acted_at[who] >= c.trend_window
         joins = ~panics & self.follows[who] & rested & (abs(trend) > self.trend_at[who])
         # A dip twice as deep as the account waits for draws more than twice the money.

@@ -197,7 +197,7 @@ class RetailLeverage(LeveragedTraders):
         trend = np.tanh(book.return_over(c.window) / c.strong)
         day = np.tanh(book.return_over(DAY) / (2.0 * c.strong))
         own = self._opinion.standard_normal(len(who))
-        wants = self._follows[who] * trend + self._herds[who] * self.sentiment + c.opinion * own
+        wants = self._follows[who] * trend + self._herds[who] * (self.sentiment + self.mood) + c.opinion * own
         crowd = float(np.mean(np.sign(wants))) if len(who) else 0.0
         self.sentiment += (0.5 * (crowd + day) - self.sentiment) * (1.0 - 0.5 ** (c.pulse / c.mood))
         return np.asarray(wants)

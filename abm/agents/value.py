@@ -3,7 +3,7 @@
 Together they are the latent order book: what is bid within a discount x of the fundamental value grows as x to a power above one, so
 that demand grows faster than in proportion to the discount (MECHANICS 13; Donier, Bonart, Mastromatteo and Bouchaud 2015 for the
 power 2, which makes impact grow with the square root of volume). Accounts learn from the price too, each to its own degree, so that
-demand and supply form anew around where the market trades.
+demand and supply form anew around where the market trades. In a future or perpetual they rest both sides on margin.
 """
 
 import numpy as np
@@ -16,6 +16,7 @@ from abm.exchange.messages import Reason, Records, join
 from abm.random import Wakeups
 
 _PULSE = 5.0  # seconds between two rounds of looks
+_LEVERAGE = 4.0  # in derivatives: both sides rest at once, and what is held must be carried too
 
 
 class ValueConfig(TraderConfig):
@@ -62,6 +63,10 @@ class ValueTraders(Population):
         """Each account's weight of the price in what it holds for the value."""
         self._wakeups = Wakeups(self.random("look"), self.size, c.look)
         self._arrived = False
+        traded = self._instruments[self.model.exchange.index(c.instrument)]
+        self._owned = traded.kind == "spot"
+        if not self._owned and traded.margin is not None:
+            self.set_leverage(c.instrument, min(_LEVERAGE, traded.margin.leverage))
         self.wake_every(max(_PULSE, self.model.scenario.clock.step))
 
     def endow(self) -> tuple[Numbers, Numbers]:
@@ -69,8 +74,8 @@ class ValueTraders(Population):
         c = self.config
         weight = self.discount ** (c.power - 1.0)
         total = c.demand * (c.reach / c.within) ** c.power
-        cash = total * weight / weight.sum() if self.size else weight
-        return cash, cash / self.model.fundamental(c.instrument)
+        self._stake = total * weight / weight.sum() if self.size else weight
+        return self._stake, self._stake / self.model.fundamental(c.instrument) if self._owned else 0.0
 
     def decide(self, view: View) -> Records | None:
         """Those who look take their orders back and place them anew: all cash below the value, all coins above it."""
@@ -85,11 +90,16 @@ class ValueTraders(Population):
         held_for = value * (book.mid / value) ** self.anchoring[who]
         below, above = held_for * np.exp(-discount), held_for * np.exp(discount)
         fee = book.instrument.fees[min(self.config.tier, len(book.instrument.fees) - 1)].taker
+        held = self.holdings(who=who)
+        if self._owned:
+            bids, offers = self.cash[who] / (below * (1.0 + fee)), held
+        else:
+            bids, offers = self._stake[who] / below - held, self._stake[who] / above + held
         terms = {"who": who, "reason": Reason.VALUE, "display": self.config.display}
         return join(
             [
                 self.cancel_all(book, who),
-                self.limit_buy(book, below, self.cash[who] / (below * (1.0 + fee)), **terms),
-                self.limit_sell(book, above, self.holdings(who=who), **terms),
+                self.limit_buy(book, below, np.maximum(bids, 0.0), **terms),
+                self.limit_sell(book, above, np.maximum(offers, 0.0), **terms),
             ]
         )

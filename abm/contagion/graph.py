@@ -18,6 +18,7 @@ from abm.exchange.description import MONEY_UNITS
 
 if TYPE_CHECKING:
     from abm.agents.base import Population
+    from abm.contagion.channels.base import Channel
     from abm.market import Market
 
 type Network = nx.MultiDiGraph[str]
@@ -60,13 +61,8 @@ def holders(market: "Market") -> Iterator[Holder]:
                 yield Holder(f"{population.name}/{k}", population, population.rows[k : k + 1])
 
 
-def network(market: "Market", edges: Iterable[tuple[str, Edge]] = ()) -> Network:
-    """The network as it is now.
-
-    Args:
-        market: The market.
-        edges: What the channels add: name of the channel and edge.
-    """
+def network(market: "Market", channels: Iterable["Channel"] = ()) -> Network:
+    """The network as it is now: assets, holders and exposures, and the nodes and edges of some channels."""
     graph: Network = nx.MultiDiGraph()
     view = market.view()
     mids = np.array([view[instrument.name].mid for instrument in market.exchange.instruments])
@@ -88,12 +84,13 @@ def network(market: "Market", edges: Iterable[tuple[str, Edge]] = ()) -> Network
             graph.add_edge(
                 asset, name, EXPOSURE, channel=EXPOSURE, weight=float(abs(lots[k]) * worth[k]), lots=int(lots[k])
             )
-    for channel, edge in edges:
-        for node in edge[:2]:
-            if node not in graph:
-                kind, _, _ = node.partition(":")
-                graph.add_node(node, kind=kind if ":" in node else "holder")
-        graph.add_edge(edge.source, edge.target, channel, channel=channel, weight=float(edge.weight))
+    for channel in channels:
+        graph.add_nodes_from(channel.nodes())
+        for edge in channel.edges():
+            for node in (edge.source, edge.target):
+                if node not in graph:
+                    graph.add_node(node, kind=node.partition(":")[0])
+            graph.add_edge(edge.source, edge.target, channel.name, channel=channel.name, weight=float(edge.weight))
     return graph
 
 

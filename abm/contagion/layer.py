@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from abm.contagion.channels import CHANNELS, Channel
+from abm.contagion.channels.sentiment import Sentiment
 from abm.contagion.graph import Network, network
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ class Contagion:
     """The channels that are on.
 
     Args:
-        market: The market; its traders are there.
+        market: The market; its traders join later.
     """
 
     def __init__(self, market: "Market") -> None:
@@ -32,6 +33,9 @@ class Contagion:
 
     def network(self) -> Network:
         """The network as it is now; see `abm.contagion.graph`."""
-        return network(
-            self._market, ((name, edge) for name, channel in self.channels.items() for edge in channel.edges())
-        )
+        return network(self._market, self.channels.values())
+
+    def mood(self, trader: str) -> float:
+        """Mood of the community that a trader belongs to, from -1 (fear) to 1 (greed); see `Sentiment`."""
+        sentiment = self.channels.get(Sentiment.name)
+        return sentiment.mood(trader) if isinstance(sentiment, Sentiment) else 0.0

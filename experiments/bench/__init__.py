@@ -1,4 +1,4 @@
-"""`abm bench`: how fast the exchange is, beside a C++ book and other packages, in one run; `clearing`: with accounts; `traders`: whole runs."""
+"""`abm bench`: how fast the exchange is, beside a C++ book and others; `clearing`: accounts; `traders`: whole runs; `contagion`: many markets."""
 
 import json as json_format
 import sys
@@ -65,6 +65,18 @@ def traders(
 ) -> None:
     """Time whole runs: a million accounts and their traders, what each kind takes, memory; an FCN market beside PAMS (make bench-peers)."""
     from experiments.bench.whole_runs import measure
+
+    _answer(lambda: measure(repeat, hours), json)
+
+
+@app.command()
+def contagion(
+    repeat: Repeat = 3,
+    hours: Annotated[float, typer.Option(min=0.1, max=48, help="Market time of a run of one asset, and of all.")] = 1.0,
+    json: Json = False,
+) -> None:
+    """Time the contagion layer: spreading over 200 assets and 2 000 holders, and what other markets cost beside their messages."""
+    from experiments.bench.contagion import measure
 
     _answer(lambda: measure(repeat, hours), json)
 

@@ -1,7 +1,7 @@
 """The contract of all traders, held against each kind that is registered."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -29,9 +29,11 @@ OFTEN = {"every": "20s", "slice": "5s", "band": 0.0}
 SHARE = {"instruments": {"btc-etf": {"tick": 0.01, "lot": 1, "max_price": 1_000, "reference_price": 41.52}}}
 # What a kind needs beyond its defaults: attributes of its contract
 NEEDS: dict[str, dict[str, Any]] = {
+    "allocators": {"config": OFTEN},
     "basis_arbitrage": {"config": {"look": 1}, "overrides": PERP},
     "fcn": {"config": {"every": 1}},
     "fundamentalists": {"config": {"look": "5s"}},
+    "hedgers": {"config": {"instrument": "btc-perp"}, "overrides": PERP},
     "index_arbitrage": {
         "config": {
             "look": 1,
@@ -72,6 +74,12 @@ def contract(kind: str) -> type[TraderContract]:
 
 
 globals().update({cls.__name__: cls for cls in map(contract, KINDS)})
+
+
+class TestValueOnMargin(TraderContract):
+    kind = "value"
+    config: ClassVar[dict[str, Any]] = {"instrument": "btc-perp", "look": "10s"}
+    overrides: ClassVar[dict[str, Any]] = PERP
 
 
 def test_every_kind_has_its_contract() -> None:

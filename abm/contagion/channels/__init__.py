@@ -4,11 +4,24 @@ from pydantic import Field
 
 from abm.contagion.channels.base import Channel, ChannelConfig
 from abm.contagion.channels.carried import Arbitrage, CommonHolders, Flight, MarketMaking
+from abm.contagion.channels.collateral import Collateral
+from abm.contagion.channels.credit import Credit
 from abm.contagion.channels.margin_notices import MarginNotices, MarginNoticesConfig
 from abm.contagion.channels.news import News
+from abm.contagion.channels.sentiment import Sentiment, SentimentConfig
 from abm.exchange.description import Frozen
 
-CHANNELS: tuple[type[Channel], ...] = (News, CommonHolders, MarginNotices, MarketMaking, Arbitrage, Flight)
+CHANNELS: tuple[type[Channel], ...] = (
+    News,
+    CommonHolders,
+    MarginNotices,
+    MarketMaking,
+    Collateral,
+    Arbitrage,
+    Flight,
+    Sentiment,
+    Credit,
+)
 """In the order in which they carry on what a step brought."""
 
 
@@ -21,8 +34,11 @@ class Channels(Frozen):
         MarginNoticesConfig(), description="who lacks margin on one asset sells others"
     )
     market_making: ChannelConfig = Field(ChannelConfig(), description="firms quote several assets out of one capital")
+    collateral: ChannelConfig = Field(ChannelConfig(), description="coins behind loans are sold as they fall")
     arbitrage: ChannelConfig = Field(ChannelConfig(), description="prices follow each other: index, fund share, coin")
     flight: ChannelConfig = Field(ChannelConfig(), description="from risky assets to cash and the dollar")
+    sentiment: SentimentConfig = Field(SentimentConfig(), description="fear spreads between communities")
+    credit: ChannelConfig = Field(ChannelConfig(), description="a hub fails: accounts are frozen and claims cut")
 
     def on(self, name: str) -> bool:
         """Whether a channel is on; also for names of none."""

@@ -1,7 +1,7 @@
 """What all channels are: a way in which what happens to one asset or holder reaches another, that can be switched off."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -35,11 +35,15 @@ class Channel:
     """Key under `channels` in a scenario, and `channel` of its edges."""
 
     def __init__(self, market: "Market") -> None:
-        """Begin to carry; all traders are there."""
+        """Begin to carry, before any trader has joined."""
         self.market = market
 
     def edges(self) -> Iterator[Edge]:
         """What it links now."""
+        yield from ()
+
+    def nodes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Nodes of its own with what is known of them now, `kind` among it; those of edges need not be named."""
         yield from ()
 
     def spread(self, report: "Report") -> None:

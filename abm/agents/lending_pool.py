@@ -1,0 +1,281 @@
+"""Users of an on-chain lending pool: suppliers, borrowers against coins, large ones who deleverage in time, and liquidators.
+
+MECHANICS 6; the pool's rule book is docs/concepts/lending.md. A loan is made before the run begins: its coins are in the pool, and what was
+borrowed has been spent elsewhere. As the coin falls, large borrowers sell before they are liquidated, and liquidators seize the coins of
+others and sell those: the spiral of collateral.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from abm.agents.base import Floats, Numbers, Population, TraderConfig, trader
+from abm.agents.view import Book, View
+from abm.clearing.bids import Bids
+from abm.clearing.lending import DELEVERAGING, SEIZURE, LendingPool, Pool
+from abm.exchange.description import MONEY_UNITS, NS, Fraction, Frozen, Positive
+from abm.exchange.messages import Reason, Records, Side, TimeInForce, join
+
+_LOOK_AGAIN = 3600 * NS  # the riskiest loan is found anew after so long, as interest brings all nearer
+_NEAR = 1.01  # liquidators look closer when the price is within one hundredth of the riskiest loan's
+
+
+class Band(Frozen):
+    """Loans that are liquidated near one price."""
+
+    price: Positive = Field(description="liquidation price, currency a coin", examples=[2200])
+    share: Fraction = Field(description="share of the ordinary borrowers' collateral", examples=[0.1])
+
+
+class LargeBorrower(Frozen):
+    """One large borrower who sells collateral and repays before he is liquidated."""
+
+    coins: Positive = Field(description="collateral, in coins", examples=[600_000])
+    health: float = Field(1.4, gt=1, description="health factor at the start", examples=[1.4])
+    trigger: float = Field(1.3, ge=1, description="health below which he begins to sell", examples=[1.3])
+    target: float = Field(1.5, ge=1, description="health at which he stops", examples=[1.5])
+    pace: Positive = Field(102_000.0, description="most coins sold in a day", examples=[102_000])
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "LargeBorrower":
+        if self.target < self.trigger:
+            raise ValueError("target must not be below trigger: he would stop before he begins")
+        return self
+
+
+class LendingPoolConfig(TraderConfig):
+    """A lending pool and all who use it."""
+
+    accounts: int = Field(
+        300,
+        ge=0,
+        le=1_000_000,
+        description="accounts: one for all suppliers, those of liquidators, and one for each borrower",
+        examples=[300],
+    )
+    pool: Pool = Field(
+        Pool(collateral="btc-spot"), description="terms; the collateral is `instrument` where it is left out"
+    )
+    locked: float = Field(
+        20e6, ge=0, description="value of ordinary borrowers' collateral at the start, currency", examples=[6.14e9]
+    )
+    share: float = Field(
+        1.0, gt=0, le=1, description="part of `locked` and of large borrowers that is simulated", examples=[0.1]
+    )
+    size_sigma: float = Field(
+        1.5, ge=0, le=4, description="standard deviation of the logarithm of their collateral", examples=[1.5]
+    )
+    health_lowest: float = Field(1.02, gt=1, le=10, description="least health factor at the start", examples=[1.02])
+    health_median: float = Field(1.6, gt=1, le=100, description="median health factor at the start", examples=[1.6])
+    health_sigma: float = Field(
+        1.0,
+        ge=0,
+        le=4,
+        description="standard deviation of the logarithm of what health is above its lowest",
+        examples=[1.0],
+    )
+    bands: tuple[Band, ...] = Field((), description="loans that are liquidated near given prices, out of all")
+    band_spread: float = Field(
+        0.005, ge=0, lt=0.5, description="standard deviation of the logarithm of prices within a band", examples=[0.005]
+    )
+    large: tuple[LargeBorrower, ...] = Field((), description="large borrowers, besides the ordinary ones")
+    utilisation: Fraction = Field(0.8, description="part of what is supplied that is lent", examples=[0.8])
+    liquidators: int = Field(4, ge=0, le=1000, description="accounts of liquidators", examples=[4])
+    liquidator_cash: float = Field(2e6, ge=0, description="currency that each starts with", examples=[2e6])
+    slippage: float = Field(
+        0.02, gt=0, lt=0.5, description="large borrowers sell no further than this from the mid", examples=[0.02]
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _same_collateral(cls, raw: object) -> object:
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("pool", {}), Mapping):
+            return raw
+        coin = raw.get("instrument", cls.model_fields["instrument"].default)
+        return {**raw, "pool": {"collateral": coin, **raw.get("pool", {})}}
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "LendingPoolConfig":
+        if self.pool.collateral != self.instrument:
+            raise ValueError(
+                f"pool.collateral is {self.pool.collateral!r} but instrument {self.instrument!r}; give one"
+            )
+        least = 1 + self.liquidators + len(self.large)
+        if 0 < self.accounts <= least:
+            raise ValueError(
+                f"accounts must be more than {least}: a supplier, liquidators, large borrowers, and others"
+            )
+        if self.health_median <= self.health_lowest:
+            raise ValueError("health_median must be above health_lowest")
+        if sum(band.share for band in self.bands) > 1:
+            raise ValueError("bands: their shares must not add up to more than 1")
+        return self
+
+
+@trader("lending_pool")
+class PoolUsers(Population):
+    """A pool and the accounts of all who use it: the supplier first, then liquidators, large borrowers, and ordinary ones."""
+
+    channel = "collateral"
+    config: LendingPoolConfig
+    pool: LendingPool
+    """The pool; it has what is deposited and supplied."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._open()
+
+    def setup(self) -> None:
+        """Draw who has borrowed how much, and wake at each block."""
+        c = self.config
+        for other in self.model.populations:
+            if isinstance(other, PoolUsers) and other is not self and other.config.pool.name == c.pool.name:
+                raise ValueError(f"{self.name}: {other.name} has a pool of the same name; set pool.name")
+        first = 1 + c.liquidators
+        everyone = np.arange(self.size)
+        self.liquidators, self.borrowers = everyone[1:first], everyone[first:]
+        """Accounts, counted from 0 within the population; borrowers with large ones first."""
+        self._large = everyone[first : first + len(c.large)]
+        price = self.model.view()[c.instrument].mid
+        self._index = self.model.exchange.index(c.instrument)
+        lot = self._instruments[self._index].lot
+        large = np.array([(who.coins, who.health) for who in c.large]).reshape(-1, 2)[: len(self._large)]
+        coins, health = self._ordinary(len(self.borrowers) - len(large), price)
+        coins = np.append(large[:, 0] * c.share, coins)
+        self._coins = np.floor(coins / lot + 1e-6) * lot
+        self._loans = self._coins * price * c.pool.liquidation_threshold / np.append(large[:, 1], health)
+        self._price = price
+        self._seizures: list[Records] = []
+        self._deleveraged: list[Records] = []
+        self._selling = False
+        self.wake_every(max(c.pool.block, self.model.scenario.clock.step), start=self.model.seconds)
+
+    def _ordinary(self, n: int, price: float) -> tuple[Floats, Floats]:
+        """Collateral in coins and health factor of ordinary borrowers; bands are filled by collateral, one after the other."""
+        c = self.config
+        size = np.exp(c.size_sigma * self.random("size").standard_normal(n))
+        size /= size.sum()
+        spread = self.random("health").standard_normal(n)
+        health = c.health_lowest + (c.health_median - c.health_lowest) * np.exp(c.health_sigma * spread)
+        filled, ends = np.cumsum(size) - size / 2.0, np.cumsum([band.share for band in c.bands])
+        within = np.searchsorted(ends, filled)
+        for k, band in enumerate(c.bands):
+            if band.price * c.health_lowest > price:
+                raise ValueError(
+                    f"{self.name}: bands: loans due at {band.price:g} are gone at {price:g}; leave the band out"
+                )
+            mine = within == k
+            health[mine] = np.maximum(c.health_lowest, price / band.price * np.exp(c.band_spread * spread[mine]))
+        return c.locked * c.share / price * size, health
+
+    def endow(self) -> tuple[Numbers, Numbers]:
+        """What is about to be supplied and deposited, and the liquidators' cash."""
+        cash, coins = np.zeros(self.size), np.zeros(self.size)
+        cash[:1] = self._loans.sum() / self.config.utilisation
+        cash[self.liquidators] = self.config.liquidator_cash
+        coins[self.borrowers] = self._coins
+        return cash, coins
+
+    def _open(self) -> None:
+        """Make the loans, at a price at which all of them could be made, and spend what was borrowed."""
+        c, model = self.config, self.model
+        terms, rows = c.pool, self.rows[self.borrowers]
+        most = np.divide(self._loans, self._coins, out=np.zeros(len(rows)), where=self._coins > 0).max(initial=0.0)
+        then = max(self._price, most / terms.loan_to_value * (1.0 + 1e-4))
+        block = round(terms.block * NS)
+        self.pool = LendingPool(model.exchange, model.house, terms, then, model.time_ns - block)
+        self.pool.supply(self.rows[:1], self.free_cash(np.arange(min(1, self.size))))
+        self.pool.deposit(rows, self._coins)
+        self.pool.borrow(rows, self._loans)
+        model.house.debit(rows, f"{self.name}: loans spent elsewhere", cash=self._loans)
+        for who, large in zip(self._large, c.large, strict=False):
+            pace = large.pace * c.share
+            self.pool.set_rule(self.rows[who], large.trigger, large.target, pace=pace)
+        # All this was a while ago: the oracle is due to look at the market
+        self.pool.oracle.moved -= round(terms.heartbeat * NS)
+        self.pool.block(model.time_ns, self._price)
+        self._before = self._price
+        self._find_riskiest(model.time_ns)
+
+    def decide(self, view: View) -> Records | None:
+        """What a block's liquidations and large borrowers make it sell; nothing as long as there are none."""
+        book = view[self.config.instrument]
+        if view.time_ns >= self._look_again:
+            self._find_riskiest(view.time_ns)
+        near = min(book.mid, self._before, self.oracle) < self._riskiest * _NEAR
+        liquidators = self.rows[self.liquidators] if near else ()
+        bids = Bids.of(self.model.exchange, self.config.instrument) if near else None
+        block = self.pool.block(view.time_ns, book.mid, liquidators, bids)
+        self._before = book.mid
+        if len(block.seizures) or len(block.deleveraged):
+            self._seizures.append(block.seizures)
+            self._deleveraged.append(block.deleveraged)
+            self._find_riskiest(view.time_ns)
+            self._selling = True
+        return self._sales(book) if self._selling else None
+
+    @property
+    def oracle(self) -> float:
+        """The oracle's price, currency a coin."""
+        return self.pool.oracle.price / (self._instruments[self._index].lot * MONEY_UNITS)
+
+    def _find_riskiest(self, now_ns: int) -> None:
+        """Note the highest price at which a loan is liquidated, so that most blocks need not look for one."""
+        prices = self.pool.liquidation_price(self.rows[self.borrowers])
+        self._riskiest = float(np.fmax.reduce(prices, initial=0.0))
+        self._look_again = now_ns + _LOOK_AGAIN
+
+    def _sales(self, book: Book) -> Records | None:
+        """Orders for all coins that liquidators and large borrowers have out of the pool: what found no bid before is offered again."""
+        seized, taken = (self.free_holdings(who=who) for who in (self.liquidators, self._large))
+        if not seized.any() and not taken.any():
+            self._selling = False
+            return None
+        held = np.maximum(self.model.position[self.rows[self.liquidators], self._index], 1)
+        paid = self.model.exchange.accounts.basis[self.rows[self.liquidators], self._index] / MONEY_UNITS
+        cost = paid / (held * book.instrument.lot)  # at less a liquidation is a loss
+        terms = {"reason": Reason.LIQUIDATION, "tif": TimeInForce.IOC}
+        return join(
+            [
+                self.limit_sell(book, cost, seized, who=self.liquidators, **terms),
+                self.market(
+                    book,
+                    Side.SELL,
+                    taken,
+                    who=self._large,
+                    reason=Reason.DELEVERAGING,
+                    slippage=self.config.slippage,
+                ),
+            ]
+        )
+
+    # ------------------------------------------------------------------ what it did
+
+    @property
+    def seizures(self) -> Records:
+        """All liquidations; records of `SEIZURE`."""
+        return join(self._seizures, SEIZURE)
+
+    @property
+    def deleveraged(self) -> Records:
+        """All that large borrowers repaid and took out; records of `DELEVERAGING`."""
+        return join(self._deleveraged, DELEVERAGING)
+
+    def faults(self) -> tuple[str, ...]:
+        """What the audit of the pool found."""
+        return self.pool.audit().faults
+
+    def about(self) -> Mapping[str, Any]:
+        """The pool in numbers: coins, and currency."""
+        lot, seizures = self._instruments[self._index].lot, self.seizures
+        return {
+            "liquidations": len(seizures),
+            "seized": int(seizures["seized"].sum()) * lot,
+            "repaid_by_liquidators": int(seizures["repaid"].sum()) / MONEY_UNITS,
+            "bad_debt": int(seizures["bad_debt"].sum()) / MONEY_UNITS,
+            "deleveraged": int(self.deleveraged["lots"].sum()) * lot,
+            "collateral": int(self.pool.collateral(self.rows).sum()) * lot,
+            "lent": self.pool.lent / MONEY_UNITS,
+        }

@@ -1,0 +1,129 @@
+"""The order of the chain, from tables made by hand, and the forest of liquidations, from those of a real cascade."""
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+
+import abm
+from abm.contagion.chain import Rule, across, branches, causes, stages
+
+START = pd.Timestamp("2026-02-05T00:00Z")
+
+
+def tables(
+    hours: int, depth: "np.ndarray[tuple[int], np.dtype[np.float64]]", flows: list[tuple[int, str, str, float]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bars of a minute with a given depth, and flows of takers: minute, instrument, reason, notional; noise trades 100 in each minute."""
+    minutes = [START + pd.Timedelta(minutes=k) for k in range(hours * 60)]
+    bars = pd.DataFrame({"time": minutes, "instrument": "btc-spot", "bid_depth": depth, "spread_bps": 1.0})
+    usual = [(minute, asset, "taker", "noise", 100.0) for minute in minutes for asset in ("btc-spot", "gold")]
+    some = [(minutes[k], asset, "taker", reason, amount) for k, asset, reason, amount in flows]
+    return bars, pd.DataFrame(usual + some, columns=["time", "instrument", "role", "reason", "notional"])
+
+
+def test_nothing_sets_in_where_nothing_happens() -> None:
+    table = stages(*tables(24, np.full(1440, 5.0), []))
+    assert table["onset"].isna().all()
+    assert len(table) == 6
+
+
+def test_stages_are_told_in_the_order_in_which_they_set_in() -> None:
+    depth = np.full(1440, 10.0)
+    depth[800:] = 6.0
+    depth[900:] = 1.0
+    flows = [(k, "btc-spot", "redemption", 20.0) for k in range(740, 1000)]
+    flows += [(k, "btc-spot", "liquidation", 50.0) for k in range(950, 1000)]
+    flows += [(k, "btc-spot", "panic", 50.0) for k in range(850, 1000)]
+    flows += [(k, "gold", "deleveraging", 50.0) for k in range(1000, 1100)]
+    flows += [(k, "btc-spot", "deleveraging", 50.0) for k in range(100, 1100)]  # at home: no sale elsewhere
+    table = stages(*tables(24, depth, flows))
+    assert table["stage"].tolist() == [
+        "institutional_exit",
+        "liquidity_drought",
+        "panic",
+        "market_making_collapse",
+        "forced_liquidation",
+        "cross_market_sale",
+    ]
+    onset = table.set_index("stage")["onset"]
+    # Of five minutes three at 1 and two at 6 have a mean of 3, for the first time in bar 902; the fifth of such bars ends at 907
+    assert onset["market_making_collapse"] == START + pd.Timedelta(minutes=907)
+    # Mean of 30 minutes: 10 - 4 k / 30 <= 7 from k = 23 bars on, which is bar 822; ten bars later
+    assert onset["liquidity_drought"] == START + pd.Timedelta(minutes=832)
+    # In an hour of 60 x 100 of noise and k x 20: the part of k is .05 or more where 20 k >= .05 (6000 + 50 x 60 + 20 k), from k = 24 on
+    assert onset["institutional_exit"] == START + pd.Timedelta(minutes=740 + 24 + 9)
+
+
+def test_a_short_break_begins_the_time_anew() -> None:
+    depth = np.full(600, 10.0)
+    depth[300:308], depth[309:330] = 1.0, 1.0
+    rules = {"drought": Rule("depth", 0.5, "1min", "10min")}
+    bars, flows = tables(10, depth, [])
+    onset = stages(bars, flows, calm="4h", rules=rules)["onset"][0]
+    assert onset == START + pd.Timedelta(minutes=319)
+
+
+def test_tables_without_the_asset_or_a_calm_are_refused() -> None:
+    bars, flows = tables(2, np.full(120, 1.0), [])
+    with pytest.raises(ValueError, match="no bars of 'eth'; there are btc-spot"):
+        stages(bars, flows, asset="eth")
+    with pytest.raises(ValueError, match="fewer than two bars"):
+        stages(bars, flows, calm="30s")
+
+
+def liquidation(number: int, parent: int, instrument: str = "btc-perp", quantity: float = 1.0) -> dict[str, object]:
+    return {
+        "number": number, "parent": parent, "instrument": instrument, "quantity": quantity, "mark": 100.0,
+        "what": "liquidated", "time": START, "trader": "retail", "account": number,
+    }  # fmt: skip
+
+
+def test_the_forest_of_a_hand_made_table() -> None:
+    rows = [
+        liquidation(1, 0),
+        liquidation(2, 1),
+        liquidation(3, 1, "eth-perp"),
+        liquidation(4, 3, "eth-perp", 2.0),
+        liquidation(5, 0),
+    ]
+    rows.append(liquidation(6, 5) | {"what": "deleveraged"})
+    forest = causes(pd.DataFrame(rows))
+    assert sorted(forest.edges) == [(1, 2), (1, 3), (3, 4)]
+    table = branches(forest)
+    assert table[["root", "liquidations", "notional", "depth", "instruments"]].to_numpy().tolist() == [
+        [1, 4, 500.0, 3, 2],
+        [5, 1, 100.0, 1, 1],
+    ]
+    links = across(forest)
+    assert links["btc-perp"]["eth-perp"] == {"count": 1, "notional": 100.0}
+    assert links["eth-perp"]["eth-perp"] == {"count": 1, "notional": 200.0}
+    assert branches(causes(pd.DataFrame(rows[:0], columns=list(rows[0])))).empty
+
+
+def test_a_real_cascade_is_a_forest_of_all_its_liquidations() -> None:
+    """Thin books and much leverage, so that liquidations set each other off."""
+    perpetual = {
+        "kind": "perpetual", "tick": 0.1, "lot": 0.001, "max_price": 250_000, "reference_price": 73_100,
+        "margin": {"brackets": "btc", "mark": {"index": {"btc-spot": 1.0}}},
+    }  # fmt: skip
+    scenario = abm.load(
+        "first-hour",
+        instruments={"btc-perp": perpetual},
+        fundamentals={"btc-spot": {"volatility": 3.0}, "btc-perp": {"of": "btc-spot"}},
+        traders={
+            "market_makers": {"books": {"btc-spot": {"depth_usd": 1e6}, "btc-perp": {"depth_usd": 1e6}}},
+            "retail_leverage": {"accounts": 3_000, "longs": 4e7, "shorts": 1e7, "leverage": {"scale": 3.0}},
+            "basis_arbitrage": {},
+        },
+    )
+    table = abm.run(scenario).liquidations
+    forest = causes(table)
+    liquidated = table[table["what"] == "liquidated"]
+    assert len(forest) == len(liquidated) > 20
+    assert nx.is_forest(forest.to_undirected()) and nx.is_directed_acyclic_graph(forest)
+    assert max(degree for _, degree in forest.in_degree()) <= 1
+    assert forest.number_of_edges() > 0
+    assert branches(forest)["liquidations"].sum() == len(liquidated)
+    time = nx.get_node_attributes(forest, "time")
+    assert all(time[parent] <= time[child] for parent, child in forest.edges)

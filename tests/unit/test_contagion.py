@@ -1,0 +1,311 @@
+"""The contagion layer: the network is the ledger's, channels can be switched off, and each carries what it says and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+
+import abm
+from abm.agents.market_makers import MarketMakers
+from abm.agents.multi_asset import MultiAssetFunds
+from abm.contagion.graph import EXPOSURE, read_graphml, write_graphml
+from abm.contagion.measures import corrected_correlation
+from abm.exchange.messages import Phase
+from tests.unit.two_assets import BTC, ETH, SILVER, two_assets
+from tests.unit.walls import Wall, derivative, market, only, set_phase, volume
+
+NYSE = {"tick": 0.01, "lot": 1, "max_price": 10_000, "reference_price": 100, "calendar": {"opening_call": 300}}
+
+
+# ------------------------------------------------------------------ the network is the ledger's
+
+
+def test_exposures_are_the_ledgers_to_the_unit_at_every_export() -> None:
+    scenario = two_assets(hours=2, channels={}, recording={"interval": "1min", "network": "30min"})
+    made = abm.Market(scenario)
+    for _ in range(5):
+        graph, position = made.contagion.network(), made.exchange.accounts.position
+        for k, instrument in enumerate(made.exchange.instruments):
+            held = {
+                v: d["lots"] for _, v, c, d in graph.out_edges(instrument.name, keys=True, data=True) if c == EXPOSURE
+            }
+            by_holder = {name: lots for name, lots in held.items() if graph.nodes[name]["kind"] == "holder"}
+            assert held == by_holder
+            assert sum(held.values()) == int(position[:, k].sum())
+            firms = only(made, MultiAssetFunds)
+            each = [held.get(f"{firms.name}/{j}", 0) for j in range(firms.size)]
+            assert each == position[firms.rows, k].tolist()
+        if made.time < scenario.clock.steps:
+            made.run_for("30min")
+    result = made.result()
+    assert sorted(result.network["time"].unique()) == [
+        pd.Timestamp("2026-02-05T00:00Z") + pd.Timedelta(minutes=30 * k) for k in range(5)
+    ]
+    last = result.graph()
+    ends = result.accounts.groupby("trader")[f"{BTC}_end"].sum()
+    assert last[BTC]["noise-btc-spot/0"][EXPOSURE]["lots"] == round(
+        float(result.accounts.loc[result.accounts["trader"] == "noise-btc-spot", f"{BTC}_end"].iloc[0]) / 0.001
+    )
+    assert sum(d["lots"] for _, _, d in last.out_edges(BTC, data=True)) == round(ends.sum() / 0.001)
+    assert set(nx.descendants(last, BTC)) >= {f"funds/{j}" for j in range(20)} | {ETH}  # through holders of both
+    with pytest.raises(ValueError, match="no network until"):
+        result.graph("2026-02-04")
+
+
+def test_a_run_folder_keeps_the_network(tmp_path: Path) -> None:
+    result = abm.run(two_assets(hours=1))
+    result.save(tmp_path / "run")
+    read = abm.read_result(tmp_path / "run")
+    assert nx.utils.graphs_equal(read.graph(), result.graph())
+    assert nx.utils.graphs_equal(read.graph("2026-02-05T00:30Z"), result.graph("2026-02-05"))
+
+
+def test_graphml_is_written_and_read_back(tmp_path: Path) -> None:
+    graph = abm.Market(two_assets(hours=1)).contagion.network()
+    write_graphml(graph, tmp_path / "net.graphml")
+    read = read_graphml(tmp_path / "net.graphml")
+    assert nx.utils.graphs_equal(read, graph)
+    assert nx.pagerank(nx.DiGraph(read), weight="weight")  # any function of networkx works on it
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("no xml", "not GraphML"), ("kind", "node a has no kind"), ("weight", "edge a -> b needs a channel and a weight")],
+)
+def test_a_bad_graphml_file_is_said_in_one_line(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "bad.graphml"
+    graph = nx.MultiDiGraph()
+    graph.add_node("a", **({} if content == "kind" else {"kind": "asset"}))
+    graph.add_node("b", kind="asset")
+    graph.add_edge("a", "b", "x", channel="x")
+    nx.write_graphml(graph, path) if content != "no xml" else path.write_text(content)
+    with pytest.raises(ValueError, match=words) as caught:
+        read_graphml(path)
+    assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------ switches
+
+
+def test_channels_are_switched_off_in_the_scenario() -> None:
+    on, off = (abm.Market(two_assets(hours=1, channels={"common_holders": switch})) for switch in (True, False))
+    assert "common_holders" in on.contagion.channels
+    assert "common_holders" not in off.contagion.channels
+    assert not only(on, MultiAssetFunds).silent
+    assert only(off, MultiAssetFunds).silent
+    channels = {d["channel"] for *_, d in off.contagion.network().edges(data=True)}
+    assert channels == {EXPOSURE, "market_making", "margin_notices"} - ({"margin_notices"} - channels)
+    off.run_for("1h")
+    assert (
+        off.result().summary["traders"]["funds"]["btc-spot_start"]
+        == off.result().summary["traders"]["funds"]["btc-spot_end"]
+    )
+
+
+def test_a_switch_leaves_the_draws_of_others_as_they_were() -> None:
+    """Common random numbers: without any fund, a channel that only funds carry changes nothing."""
+    hashes = {
+        abm.run(two_assets(hours=1, channels=channels, traders={"funds": None})).summary["event_log_hash"]
+        for channels in ({}, {"common_holders": False}, {"flight": False, "arbitrage": False})
+    }
+    assert len(hashes) == 1
+
+
+def test_firms_without_the_channel_have_capital_of_their_own_for_each_underlying() -> None:
+    books = {BTC: {"depth_usd": 15e6}, ETH: {"depth_usd": 5e6}}
+    makers = {"makers": {"kind": "market_makers", "accounts": 2, "capital": [4e7, 8e7], "books": books}}
+    none = {"makers-btc-spot": None, "makers-eth-spot": None}
+    shared, apart = (
+        abm.Market(two_assets(hours=1, traders={**none, **makers}, channels={"market_making": on}))
+        for on in (True, False)
+    )
+    assert [p.name for p in shared.populations if isinstance(p, MarketMakers)] == ["makers"]
+    firms = {p.name: p for p in apart.populations if isinstance(p, MarketMakers)}
+    assert list(firms) == ["makers-btc", "makers-eth"]
+    assert firms["makers-btc"].config.capital == (3e7, 6e7)
+    assert firms["makers-eth"].config.capital == (1e7, 2e7)
+    apart.run_for("10min")
+    assert apart.result().audit.passed
+    assert all(apart.view()[name].bid > 0 for name in (BTC, ETH))
+
+
+# ------------------------------------------------------------------ news
+
+
+def correlation(result: abm.Result, minutes: int) -> float:
+    mids = result.bars.pivot(index="time", columns="instrument", values="mid")
+    returns = np.log(mids).diff().dropna().rolling(minutes).sum().dropna()[::minutes]
+    return float(returns.corr().iloc[0, 1])
+
+
+ALL_OFF = dict.fromkeys(("news", "common_holders", "margin_notices", "market_making", "arbitrage", "flight"), False)
+
+
+def test_with_all_channels_off_only_news_correlates() -> None:
+    common: dict[str, Any] = {
+        "hours": 24,
+        "news": {"factors": {"crypto": 0.6}},
+        "loadings": {BTC: {"crypto": 1.0}, ETH: {"crypto": 1.2}},
+    }
+    nothing = correlation(abm.run(two_assets(channels=ALL_OFF, **common)), 15)
+    news = correlation(abm.run(two_assets(channels=ALL_OFF | {"news": True}, **common)), 15)
+    assert abs(nothing) < 3.0 / np.sqrt(96)
+    # Own news has a volatility of .6 as well: rho = 1 x 1.2 / sqrt((1 + 1) (1.44 + 1)), less what each book's own trades add
+    assert news == pytest.approx(1.2 / np.sqrt(2.0 * 2.44), abs=0.2)
+
+
+def test_events_move_values_by_their_loadings() -> None:
+    news = {
+        "factors": {"equities": 0.0},
+        "calendar": [
+            {
+                "at": "2026-02-05T00:30Z",
+                "kind": "labour",
+                "what": "layoffs",
+                "moves": {"equities": -0.02},
+                "over": "10min",
+            },
+            {"at": "2026-02-05T00:45Z", "kind": "other", "what": "one asset alone", "moves": {ETH: 0.01}},
+            {"at": "2026-02-04T00:45Z", "kind": "other", "what": "before the start", "moves": {BTC: 0.5}},
+        ],
+    }
+    walls = {
+        "news": news,
+        "fundamentals": {BTC: {"volatility": 0.0, "loadings": {"equities": 1.5}}, ETH: {"volatility": 0.0}},
+    }
+    made = abm.Market(two_assets(hours=1, traders=dict.fromkeys(two_assets(hours=1).traders), **walls))
+    values = {}
+    for minute in (0, 29, 35, 41, 46):
+        made.run_for(minute * 60 / 10 - made.time) if minute * 6 > made.time else None
+        values[minute] = [made.fundamental(BTC) / 70_000, made.fundamental(ETH) / 2_000]
+    assert values[0] == values[29] == pytest.approx([1.0, 1.0])
+    assert values[35] == pytest.approx([np.exp(-0.015), 1.0])
+    assert values[41] == pytest.approx([np.exp(-0.03), 1.0])
+    assert values[46] == pytest.approx([np.exp(-0.03), np.exp(0.01)])
+
+
+# ------------------------------------------------------------------ common holders
+
+
+def test_common_holders_raise_the_corrected_correlation() -> None:
+    """Forbes and Rigobon (2002) corrected for volatility, on two seeds under common random numbers."""
+    for seed in (1, 2):
+        mids = {}
+        for on in (False, True):
+            result = abm.run(two_assets(seed=seed, hours=24, channels={"common_holders": on}))
+            mids[on] = np.log(result.bars.pivot(index="time", columns="instrument", values="mid")[::30]).diff().dropna()
+        found = corrected_correlation(mids[False], mids[True], source=BTC).loc[ETH]
+        assert found["corrected"] > found["calm"] + 0.05
+
+
+# ------------------------------------------------------------------ margin notices
+
+
+def notice(hours: float, after: float = 0.18) -> dict[str, Any]:
+    at = pd.Timestamp("2026-02-05T00:00Z") + pd.Timedelta(hours=hours)
+    return {
+        "margin_notices": {
+            "calendar": [{"instrument": SILVER, "announced": at, "at": at, "before": 0.15, "after": after}]
+        }
+    }
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_margin_notice_on_silver_reaches_bitcoin_through_holders_of_both_alone(both: bool) -> None:
+    """Prices are set by walls, so that nothing else can carry it."""
+    weights = [{BTC: 0.5, SILVER: 0.5}] if both else [{BTC: 1.0}, {SILVER: 1.0}]
+    funds = {
+        f"funds-{k}": {
+            "kind": "multi_asset_funds",
+            "accounts": 4,
+            "capital": 40e6,
+            "style": "leverage",
+            "leverage": [2, 2],
+            "weights": held,
+            "constrained": 1.0,
+            "band": 0.02,
+        }
+        for k, held in enumerate(weights)
+    }
+    silver = derivative("future", "silver-spot", 77.4, brackets=[{"leverage": 100 / 15, "maintenance": 0.12}])
+    instruments = {
+        "silver-spot": {"tick": 0.001, "lot": 1, "max_price": 10_000, "reference_price": 77.4},
+        SILVER: silver | {"tick": 0.001, "lot": 1, "max_price": 10_000},
+    }
+    counterparty = {"basis_arbitrage": {"spot": "silver-spot", "instrument": SILVER, "capital": 200e6}}
+    made, _ = market({**funds, **counterparty}, instruments, hours=6.0, step="1min", channels=notice(2.0))
+    made.run_for("2h")
+    assert volume(made, "margin_notice") == 0.0
+    made.run_for("4h")
+    assert volume(made, "margin_notice", SILVER) > 0.0
+    assert (volume(made, "margin_notice", BTC) > 0.0) == both
+    assert made.result().audit.passed
+
+
+def test_the_house_asks_for_the_new_margin_and_liquidates_who_lacks_it() -> None:
+    silver = derivative("future", BTC, 77.4, brackets=[{"leverage": 100 / 15, "maintenance": 0.12}]) | {
+        "tick": 0.001,
+        "lot": 1,
+    }
+    made, walls = market(
+        {}, {SILVER: silver | {"max_price": 10_000}}, hours=3.0, step="1min", channels=notice(1.0, after=0.25)
+    )
+    assert isinstance(walls[SILVER], Wall)
+    holder = abm.Trader(made, "holder", abm.TraderConfig(instrument=SILVER), cash=77.4 * 1_000 * 0.152)
+    holder.set_leverage(SILVER, 6.6)
+    holder.buy(SILVER, 1_000)
+    made.run_for("59min")
+    assert holder.position(SILVER) == 1_000
+    made.run_for("30min")
+    assert holder.position(SILVER) < 1_000  # .12 x .25 / .15 = .20 of maintenance, more than it has
+    assert made.result().summary["liquidations"]["liquidated"] > 0
+
+
+# ------------------------------------------------------------------ sessions
+
+
+def test_a_closed_market_receives_the_pressure_at_its_next_opening() -> None:
+    """A fund that lost on bitcoin in the night sells shares when New York opens, and not before."""
+    fund = {
+        "kind": "multi_asset_funds",
+        "accounts": 3,
+        "capital": 30e6,
+        "style": "leverage",
+        "leverage": [2, 2],
+        "weights": {BTC: 0.5, "ndx": 0.5},
+        "band": 0.0,
+    }
+    made, walls = market({"funds": fund}, {"ndx": NYSE}, hours=18.0, step="1min")
+    made.run_for("12h")
+    walls[BTC].price *= 0.9
+    made.run_for("2h")
+    assert made.exchange.view().phase[made.exchange.index("ndx")] != Phase.CONTINUOUS
+    assert volume(made, "deleveraging", BTC) > 0.0
+    assert volume(made, "deleveraging", "ndx") == 0.0
+    made.run_for("4h")
+    assert volume(made, "deleveraging", "ndx") > 0.0
+
+
+def test_nothing_reaches_a_halted_market() -> None:
+    made, walls = market(
+        {
+            "funds": {
+                "kind": "multi_asset_funds",
+                "accounts": 3,
+                "capital": 30e6,
+                "style": "leverage",
+                "weights": {BTC: 1, ETH: 1},
+            }
+        },
+        {ETH: {"tick": 0.01, "lot": 0.001, "max_price": 100_000, "reference_price": 2_150}},
+        hours=6.0,
+        step="1min",
+    )
+    set_phase(made, ETH, Phase.HALTED)
+    walls[BTC].price *= 0.9
+    made.run_for("3h")
+    assert volume(made, "deleveraging", BTC) > 0.0
+    assert volume(made, "deleveraging", ETH) == 0.0
