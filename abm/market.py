@@ -17,6 +17,7 @@ from abm.exchange.description import PPM
 from abm.exchange.exchange import Exchange, Report
 from abm.exchange.gateway import Gateway
 from abm.exchange.instrument import Instrument
+from abm.exchange.messages import Records
 from abm.record import Recorder, Result
 from abm.scenario import Scenario, ScenarioError, load
 from abm.world.fundamental import Fundamental, fundamental_path
@@ -51,6 +52,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         super().__init__(rng=self._described.seed)
         described = self._described
         instruments = tuple(described.instruments.values())
+        self._step_s, self._step_ns = described.clock.step, described.clock.step_ns
         self._rows = sum(config.accounts for config in described.traders.values()) + described.spare_accounts
         self._next_row = 0
         self.populations: list[Population] = []
@@ -104,7 +106,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         view = self.view()
         orders = [population.orders(view) for population in self.populations if population.due(view.time_ns)]
         tape = self.gateway.arrange(
-            [sent for sent in orders if sent is not None], self.time_ns + self.scenario.clock.step_ns
+            [sent for sent in orders if sent is not None], self.time_ns + self._step_ns
         )
         report = self.exchange.match(tape)
         self._steps_done += 1
@@ -118,7 +120,7 @@ class Market(mesa.Model):  # type: ignore[misc]
     @property
     def time_ns(self) -> int:
         """Nanoseconds since the start of the run."""
-        return self._steps_done * self.scenario.clock.step_ns
+        return self._steps_done * self._step_ns
 
     @property
     def seconds(self) -> float:
@@ -149,15 +151,14 @@ class Market(mesa.Model):  # type: ignore[misc]
     def view(self) -> View:
         """What anyone may see now."""
         if self._view is None:
-            quotes = self.exchange.view()
-            self._asks = np.asarray(quotes.best_ask, np.int64)
-            self.recorder.quote(self._steps_done, quotes)
+            self._tops = self.exchange.tops()
+            self.recorder.quote(self._steps_done, self._tops)
             self._view = View(
                 self.exchange.instruments,
-                quotes,
+                self._tops,
                 self.recorder.mids,
                 self._steps_done,
-                self.scenario.clock.step,
+                self._step_s,
                 self.time_ns,
             )
         return self._view
@@ -181,10 +182,10 @@ class Market(mesa.Model):  # type: ignore[misc]
         path = self._fundamentals[instrument]
         return float(path[min(self._steps_done + round(self.scenario.clock.units(ahead)), len(path) - 1)])
 
-    def asks(self) -> npt.NDArray[np.int64]:
-        """Best ask of each instrument in ticks, 0 where there is none."""
+    def tops(self) -> Records:
+        """What `view` shows, in ticks and lots: one `VIEW` record for each instrument."""
         self.view()
-        return self._asks
+        return self._tops
 
     @property
     def scenario(self) -> Scenario:

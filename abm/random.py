@@ -27,26 +27,38 @@ def stream(seed: int, name: str, purpose: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest, "little"))))
 
 
-class Block:
+type Draws = npt.NDArray[Any] | tuple[npt.NDArray[Any], ...]
+
+
+class Block[D: Draws]:
     """Draws taken a few at a time from a stream that is drawn in large blocks, since small draws cost a call each.
 
     What is taken does not depend on how many are taken at once.
     """
 
-    def __init__(self, draw: Callable[[int], npt.NDArray[Any]], size: int = 8192) -> None:
-        """Draw from a function of the number of draws, such as `lambda n: rng.exponential(2.0, n)`."""
+    def __init__(self, draw: Callable[[int], D], size: int = 8192) -> None:
+        """Draw from a function of the number of draws, such as `lambda n: rng.exponential(2.0, n)`; it may give several arrays at once."""
         self._draw = draw
         self._size = size
         self._drawn = draw(size)
-        self._at = 0
+        self._at, self._end = 0, size
 
-    def take(self, n: int) -> npt.NDArray[Any]:
+    def take(self, n: int) -> D:
         """The next n draws; not to be written to."""
-        while self._at + n > len(self._drawn):
-            self._drawn = np.concatenate((self._drawn[self._at :], self._draw(self._size)))
-            self._at = 0
+        while self._at + n > self._end:
+            left, more = self._part(self._at, self._end), self._draw(self._size)
+            self._drawn = (
+                tuple(map(np.concatenate, zip(left, more, strict=True)))
+                if isinstance(left, tuple)
+                else np.concatenate((left, more))
+            )
+            self._at, self._end = 0, self._end - self._at + self._size
         self._at += n
-        return self._drawn[self._at - n : self._at]
+        return self._part(self._at - n, self._at)
+
+    def _part(self, start: int, end: int) -> D:
+        drawn = self._drawn
+        return tuple([column[start:end] for column in drawn]) if isinstance(drawn, tuple) else drawn[start:end]
 
 
 class Wakeups:

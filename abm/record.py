@@ -184,18 +184,18 @@ class Recorder:
         )
         self._mid_ticks = [float(ticks) for ticks in self._last]
         self._last_seen = [0] * n
+        self._ticks = [instrument.tick for instrument in self._instruments]
         self._bar_start_ns = 0
         self._openings: list[tuple[Population, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
 
     # ------------------------------------------------------------------ while it runs
 
-    def quote(self, step: int, quotes: Any) -> None:
-        """Note the mid prices before a step.
+    def quote(self, step: int, tops: Records) -> None:
+        """Note the mid prices before a step, from a `VIEW` record of each instrument.
 
         Where a side is empty, a trade since then or else the mid before stands in, as far as the other side allows.
         """
-        for k, instrument in enumerate(self._instruments):
-            bid, ask, last = int(quotes.best_bid[k]), int(quotes.best_ask[k]), int(quotes.last[k])
+        for k, (_, _, bid, ask, last, *_) in enumerate(tops.tolist()):
             if bid and ask:
                 ticks = (bid + ask) / 2.0
             else:
@@ -205,7 +205,7 @@ class Recorder:
                     ticks = min(ticks, float(ask))
             self._mid_ticks[k] = ticks
             self._last_seen[k] = last
-            self.mids[k, step] = ticks * instrument.tick
+            self.mids[k, step] = ticks * self._ticks[k]
 
     def opened(self, population: "Population") -> None:
         """Note what a population starts with."""

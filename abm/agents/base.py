@@ -378,7 +378,7 @@ class Population(mesa.Agent):  # type: ignore[misc]
             return None
         messages, market = join(parts), self.model
         first_id = market.exchange.take_ids(len(messages))
-        kept = order_arrays.fit(messages, self.first, first_id, view.time_ns, market.asks(), *self._means)
+        kept = order_arrays.fit(messages, self.first, first_id, view.time_ns, market.tops(), *self._means)
         return Batch(messages[:kept], self._delays.take(kept)) if kept else None
 
 

@@ -1,6 +1,7 @@
 """Arrays of orders: written, joined, cut to what their senders can pay for, numbered. Compiled, since every population does it."""
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,22 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
+@lru_cache(256)
+def _one(value: int, dtype: Any) -> npt.NDArray[Any]:
+    return np.array([value], dtype)
+
+
 def each(value: Any, n: int, dtype: Any) -> npt.NDArray[Any]:
-    """A value for each of n: a scalar repeated, or an array of n."""
-    if isinstance(value, np.ndarray) and value.dtype == dtype and value.shape == (n,) and value.flags.c_contiguous:
-        return value
-    array = np.empty(n, dtype)
-    array[:] = value
-    return array
+    """A value for each of n as `write` takes it: an array of n, or of one number that is the same for all; not to be written to."""
+    if isinstance(value, int):
+        return _one(value, dtype)
+    array = np.ascontiguousarray(value, dtype)  # with at least one dimension
+    return array if len(array) == 1 or array.shape == (n,) else np.ascontiguousarray(np.broadcast_to(array, n))
+
+
+@njit(cache=True)
+def _at(values: Any, i: int) -> Any:
+    return values[i] if len(values) > 1 else values[0]
 
 
 @njit(cache=True)
@@ -59,7 +69,7 @@ def write(
         display: Fraction shown of each order; 0 for all.
         flags: `Flag`.
         who: Accounts, counted from 0 within the population.
-        side: `Side` of each.
+        side: `Side` of each; this and what follows may be one for all.
         price: Currency; rounded to a tick away from the market, and kept within the instrument's range.
         quantity: Coins or shares; rounded down to lots.
         reason: `Reason` of each.
@@ -70,21 +80,22 @@ def write(
     """
     n = 0
     for i in range(len(who)):
-        lots = np.int64(quantity[i] / lot + 1e-9)
-        if not (quantity[i] > 0.0) or lots < 1:
+        size = _at(quantity, i)
+        lots = np.int64(size / lot + 1e-9)
+        if not (size > 0.0) or lots < 1:
             continue
-        m = out[n]
+        m, buys = out[n], _at(side, i) == _BUY
         m.time, m.order, m.trigger, m.self_trade = 0, 0, 0, 0
-        m.kind, m.instrument, m.owner, m.side = kind, instrument, first + who[i], side[i]
-        m.quantity, m.reason, m.flags, m.tif, m.expiry = lots, reason[i], flags, tif[i], 0
+        m.kind, m.instrument, m.owner, m.side = kind, instrument, first + who[i], _at(side, i)
+        m.quantity, m.reason, m.flags, m.tif, m.expiry = lots, _at(reason, i), flags, _at(tif, i), 0
         m.display = 0 if display == 0.0 else max(np.int64(1), np.int64(lots * display))
-        if expiry > 0 and tif[i] == _GTC:
+        if expiry > 0 and m.tif == _GTC:
             m.tif, m.expiry = _GTD, expiry
         m.price = 0
         if kind == _LIMIT:
             # A millionth of a tick forgives the float's last digits.
-            ticks = price[i] / tick
-            rounded = math.floor(ticks + 1e-6) if side[i] == _BUY else math.ceil(ticks - 1e-6)
+            ticks = _at(price, i) / tick
+            rounded = math.floor(ticks + 1e-6) if buys else math.ceil(ticks - 1e-6)
             m.price = np.int32(min(max(rounded, 1), n_ticks - 1))
         n += 1
     return n
@@ -96,7 +107,7 @@ def fit(
     first: int,
     next_id: int,
     now: int,
-    asks: Ints,
+    tops: Records,
     units: Ints,
     max_lots: Ints,
     on_margin: npt.NDArray[np.bool_],
@@ -118,7 +129,7 @@ def fit(
         first: The population's first account.
         next_id: First of at least `len(messages)` fresh order ids.
         now: Time of the decision in ns.
-        asks: Best ask of each instrument in ticks, 0 where there is none.
+        tops: A `VIEW` record of each instrument.
         units: Money units of one tick times one lot, by instrument.
         max_lots: Largest order, by instrument.
         on_margin: Whether each instrument has margin.
@@ -158,7 +169,7 @@ def fit(
                 pass
             elif message.side == 0:
                 # A market order is reckoned a little above the best ask, where its last lots may trade.
-                price = message.price if kind == _LIMIT else asks[instrument] + asks[instrument] // 100
+                price = message.price if kind == _LIMIT else tops[instrument].best_ask + tops[instrument].best_ask // 100
                 if price > 0:
                     free = cash[owner] - cash_reserved[owner] - spent[own]
                     cost = np.int64(price) * units[instrument]

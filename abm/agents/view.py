@@ -1,15 +1,18 @@
 """What anyone may see of the market now, in the units people use: prices in currency, returns, volatility."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from abm.clock import seconds
 from abm.exchange.instrument import Instrument
+from abm.exchange.messages import Records
+from abm.exchange.reading import VIEW
 
 BPS = 1e-4
 """One basis point."""
+
+_NAMES = VIEW.names or ()
+_TICKS = slice(_NAMES.index("best_bid"), _NAMES.index("mark") + 1)  # best bid, best ask, last price and mark of a top
 
 
 class Book:
@@ -89,19 +92,19 @@ class Book:
 class View:
     """What anyone may see at the start of a step: `view["btc-spot"]` is a `Book`."""
 
-    __slots__ = ("_books", "_history", "_instruments", "_quotes", "_step_s", "step", "time_ns")
+    __slots__ = ("_books", "_history", "_instruments", "_step_s", "_tops", "step", "time_ns")
 
     def __init__(
         self,
         instruments: tuple[Instrument, ...],
-        quotes: Any,
+        tops: Records,
         history: npt.NDArray[np.float64],
         step: int,
         step_s: float,
         time_ns: int,
     ) -> None:
         self._instruments = instruments
-        self._quotes = quotes
+        self._tops = tops
         self._history = history
         self._books: dict[str, Book] = {}
         self.step = step
@@ -123,8 +126,6 @@ class View:
     def _book(self, name: str) -> Book:
         for index, instrument in enumerate(self._instruments):
             if instrument.name == name:
-                quotes = self._quotes
-                top = (quotes.best_bid, quotes.best_ask, quotes.last, quotes.mark)
-                ticks = tuple(int(column[index]) for column in top)
+                ticks = self._tops.item(index)[_TICKS]
                 return Book(instrument, index, ticks, self._history[index], self.step, self._step_s)
         raise KeyError(f"{name!r} is not traded here; there is {', '.join(i.name for i in self._instruments)}")

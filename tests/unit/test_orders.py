@@ -234,10 +234,11 @@ def test_join_puts_records_one_after_the_other() -> None:
     assert len(join([])) == 0
 
 
-def test_each_repeats_a_scalar_and_passes_an_array() -> None:
+def test_each_makes_one_of_a_scalar_and_passes_an_array() -> None:
     array = np.arange(3)
     assert each(array, 3, np.int64) is array
-    assert each(2, 3, np.float64).tolist() == [2.0, 2.0, 2.0]
+    assert each(2, 3, np.float64).tolist() == [2.0]
+    assert each(2.5, 3, np.float64).tolist() == [2.5]
     assert each([1, 2, 3], 3, np.float64).dtype == np.float64
     with pytest.raises(ValueError, match="broadcast"):
         each([1, 2], 3, np.int64)
