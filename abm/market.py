@@ -105,9 +105,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         """Let everyone who is awake look and decide, match what they send, and write down what happened."""
         view = self.view()
         orders = [population.orders(view) for population in self.populations if population.due(view.time_ns)]
-        tape = self.gateway.arrange(
-            [sent for sent in orders if sent is not None], self.time_ns + self._step_ns
-        )
+        tape = self.gateway.arrange([sent for sent in orders if sent is not None], self.time_ns + self._step_ns)
         report = self.exchange.match(tape)
         self._steps_done += 1
         self._view = None

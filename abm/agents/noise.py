@@ -18,6 +18,7 @@ from abm.clock import Seconds
 from abm.exchange.messages import Reason, Records, Side, TimeInForce
 from abm.random import Block
 
+
 class NoiseConfig(TraderConfig):
     """Noise traders."""
 

@@ -169,7 +169,9 @@ def fit(
                 pass
             elif message.side == 0:
                 # A market order is reckoned a little above the best ask, where its last lots may trade.
-                price = message.price if kind == _LIMIT else tops[instrument].best_ask + tops[instrument].best_ask // 100
+                price = (
+                    message.price if kind == _LIMIT else tops[instrument].best_ask + tops[instrument].best_ask // 100
+                )
                 if price > 0:
                     free = cash[owner] - cash_reserved[owner] - spent[own]
                     cost = np.int64(price) * units[instrument]

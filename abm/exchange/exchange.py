@@ -286,12 +286,20 @@ class Exchange:
 
     def depth(self, instrument: int, levels: int) -> Depth:
         """The best `levels` displayed levels of each side; costs what it returns."""
-        sides = []
-        for side, furthest in ((0, 0), (1, self.instruments[instrument].n_ticks)):
-            rows = np.empty(levels, LEVEL_ROW)
-            count = read_levels(self._memory.engine, instrument, side, rows, furthest)
-            sides += [frozen(rows[:count], field) for field in ("price", "quantity", "orders")]
-        return Depth(*sides)
+        return Depth(
+            *(
+                frozen(rows, field)
+                for rows in (self.levels(instrument, side, levels) for side in (Side.BUY, Side.SELL))
+                for field in ("price", "quantity", "orders")
+            )
+        )
+
+    def levels(self, instrument: int, side: Side, count: int) -> Records:
+        """The best `count` displayed levels of one side as `LEVEL_ROW` records, best first."""
+        rows = np.empty(count, LEVEL_ROW)
+        furthest = 0 if side == Side.BUY else self.instruments[instrument].n_ticks
+        found: int = read_levels(self._memory.engine, instrument, int(side), rows, furthest)
+        return rows[:found]
 
     def depth_within(self, instrument: int, bps: float) -> tuple[int, int]:
         """Lots displayed on the bid and the ask side within `bps` basis points of the mid; (0, 0) where a side is empty."""

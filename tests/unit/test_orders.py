@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from abm.agents.orders import each, fit, write
 from abm.exchange.messages import MESSAGE, Kind, Records, Side, TimeInForce, join
+from abm.exchange.reading import VIEW
 
 ACCOUNTS, FIRST, PPM = 3, 2, 1_000_000
 
@@ -32,12 +33,14 @@ class Means:
         def column(values: list[int]) -> np.ndarray:
             return np.array([0] * FIRST + values, np.int64)
 
+        tops = np.zeros(1, VIEW)
+        tops["best_ask"] = self.ask
         kept = fit(
             messages,
             FIRST,
             50,
             1000,
-            np.array([self.ask], np.int64),
+            tops,
             np.array([self.unit], np.int64),
             np.array([self.max_lots], np.int64),
             np.array([self.on_margin]),
