@@ -13,7 +13,6 @@ from abm.agents import kinds
 from abm.agents.view import View
 from abm.clearing.house import ClearingHouse
 from abm.clock import seconds
-from abm.exchange.description import PPM
 from abm.exchange.exchange import Exchange, Report
 from abm.exchange.gateway import Gateway
 from abm.exchange.instrument import Instrument
@@ -65,14 +64,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.cash, self.cash_reserved = accounts.cash, accounts.cash_reserved
         self.position, self.position_reserved = accounts.position, accounts.position_reserved
         """The accounts of the exchange: live arrays, looked up once because everyone reads them in every step."""
-        self.units = np.array([instrument.unit for instrument in instruments], np.int64)
-        self.max_lots = np.array([instrument.max_order_lots for instrument in instruments], np.int64)
         self.on_margin = np.array([instrument.margin is not None for instrument in instruments])
-        tiers = max(len(instrument.fees) for instrument in instruments)
-        self.taker_ppm = np.array(
-            [[round(i.fees[min(t, len(i.fees) - 1)].taker * PPM) for t in range(tiers)] for i in instruments], np.int64
-        )
-        """Taker fee by instrument and tier, in millionths."""
         self._fundamentals = {name: self._news_of(name) for name in described.instruments}
         self._steps_done = 0
         self._view: View | None = None
@@ -177,8 +169,10 @@ class Market(mesa.Model):  # type: ignore[misc]
             instrument: Its name.
             ahead: By the news until so much later, or the end of the run: only insiders may ask.
         """
-        path = self._fundamentals[instrument]
-        return float(path[min(self._steps_done + round(self.scenario.clock.units(ahead)), len(path) - 1)])
+        path, step = self._fundamentals[instrument], self._steps_done
+        if ahead:
+            step += round(self.scenario.clock.units(ahead))
+        return float(path[min(step, len(path) - 1)])
 
     def tops(self) -> Records:
         """What `view` shows, in ticks and lots: one `VIEW` record for each instrument."""

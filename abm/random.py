@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 
 def stream(seed: int, name: str, purpose: str) -> np.random.Generator:
@@ -61,6 +62,16 @@ class Block[D: Draws]:
         return tuple([column[start:end] for column in drawn]) if isinstance(drawn, tuple) else drawn[start:end]
 
 
+@njit(cache=True)
+def _due(times: npt.NDArray[np.float64], now: float, found: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Places of the times up to `now`; `found` has room for all."""
+    n = 0
+    for k in range(len(times)):
+        found[n] = k
+        n += times[k] <= now  # without a branch, since who comes is chance
+    return found[:n].copy()
+
+
 class Wakeups:
     """Times at which each of many accounts looks at the market: a Poisson process for each."""
 
@@ -69,9 +80,10 @@ class Wakeups:
         self._rng = rng
         self._mean = mean
         self._next = rng.exponential(mean, accounts)
+        self._found = np.empty(accounts, np.int64)
 
     def due(self, now: float) -> npt.NDArray[np.int64]:
         """Accounts whose time has come at `now` (seconds); each is given its next."""
-        who = np.flatnonzero(self._next <= now)
+        who: npt.NDArray[np.int64] = _due(self._next, now, self._found)
         self._next[who] = now + self._rng.exponential(self._mean, len(who))
         return who

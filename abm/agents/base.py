@@ -114,14 +114,10 @@ class Population(mesa.Agent):  # type: ignore[misc]
         self.rows = np.arange(self.first, self.first + self.size, dtype=np.int32)
         self._everyone = np.arange(self.size)
         self._instruments: tuple[Instrument, ...] = model.exchange.instruments
-        n = len(self._instruments)
         self._means = (
-            model.units,
-            model.max_lots,
-            model.on_margin,
-            np.ascontiguousarray(model.taker_ppm[:, min(self.config.tier, model.taker_ppm.shape[1] - 1)]),
+            order_arrays.terms_of(self._instruments, self.config.tier),
             *(model.cash, model.cash_reserved, model.position, model.position_reserved),
-            *(np.zeros(self.size, np.int64), np.zeros((self.size, n), np.int64)),
+            np.zeros((self.size, 1 + len(self._instruments)), np.int64),
         )
         delay, latency = self.random("latency"), self.config.latency
         self._delays = Block(lambda k: latency.draw(delay, k))

@@ -444,10 +444,11 @@ class MarketMakers(Population):
     def decide(self, view: View) -> Records | None:
         """Quotes of the firms that look now, each after the withdrawal of its old ones."""
         s, model = self._state, self.model
+        old_enough = view.seconds >= desks.MINUTE
         for b, name in enumerate(self.config.books):
             book = view[name]
             s.mids[b] = book.mid
-            s.minutes[b] = book.return_over(desks.MINUTE) if view.seconds >= desks.MINUTE else math.nan
+            s.minutes[b] = book.return_over(desks.MINUTE) if old_enough else math.nan
         for u, name in enumerate(self._leaders.values()):
             value = model.fundamental(name)
             s.news[u] = (value / self._values[u]) ** self.config.news

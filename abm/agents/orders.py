@@ -1,6 +1,7 @@
 """Arrays of orders: written, joined, cut to what their senders can pay for, numbered. Compiled, since every population does it."""
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -8,14 +9,37 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from abm.exchange.description import PPM
+from abm.exchange.instrument import Instrument
 from abm.exchange.messages import Kind, Records, Side, TimeInForce
 
 _LIMIT, _MARKET, _MASS_CANCEL = int(Kind.LIMIT), int(Kind.MARKET), int(Kind.MASS_CANCEL)
 _STOP, _PEGGED = int(Kind.STOP), int(Kind.PEGGED)
 _BUY, _GTC, _GTD = int(Side.BUY), int(TimeInForce.GTC), int(TimeInForce.GTD)
 
+TERMS = np.dtype(
+    [
+        ("unit", np.int64),  # money units of one tick times one lot
+        ("max_lots", np.int64),  # of an order
+        ("taker_ppm", np.int64),  # fee in millionths
+        ("on_margin", np.bool_),
+    ],
+    align=True,
+)
+"""What an instrument's orders may be, and cost those of a fee tier."""
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+
+def terms_of(instruments: Sequence[Instrument], tier: int) -> Records:
+    """`TERMS` of each instrument for a fee tier."""
+    terms = np.zeros(len(instruments), TERMS)
+    for row, instrument in zip(terms, instruments, strict=True):
+        fee = instrument.fees[min(tier, len(instrument.fees) - 1)].taker
+        row["unit"], row["max_lots"] = instrument.unit, instrument.max_order_lots
+        row["taker_ppm"], row["on_margin"] = round(fee * PPM), instrument.margin is not None
+    return terms
 
 
 @lru_cache(256)
@@ -108,16 +132,12 @@ def fit(
     next_id: int,
     now: int,
     tops: Records,
-    units: Ints,
-    max_lots: Ints,
-    on_margin: npt.NDArray[np.bool_],
-    taker_ppm: Ints,
+    terms: Records,
     cash: Ints,
     cash_reserved: Ints,
     position: Ints,
     position_reserved: Ints,
-    spent: Ints,
-    sold: Ints,
+    scratch: Ints,
 ) -> int:
     """Cut orders to free means, drop what is left without a lot, stamp the time, and number new orders that have no id.
 
@@ -130,16 +150,12 @@ def fit(
         next_id: First of at least `len(messages)` fresh order ids.
         now: Time of the decision in ns.
         tops: A `VIEW` record of each instrument.
-        units: Money units of one tick times one lot, by instrument.
-        max_lots: Largest order, by instrument.
-        on_margin: Whether each instrument has margin.
-        taker_ppm: Taker fee of each instrument for the population's tier, in millionths.
+        terms: `TERMS` of each instrument for the population's tier.
         cash: Cash of all accounts, in money units.
         cash_reserved: What their resting buys hold back.
         position: Lots held, accounts x instruments.
         position_reserved: Lots that resting sales hold back.
-        spent: Zeros, one for each account of the population; used as scratch and left as zeros.
-        sold: Zeros, accounts of the population x instruments; used as scratch and left as zeros.
+        scratch: Zeros, accounts of the population x (money spent, and lots sold of each instrument); left as zeros.
 
     Returns:
         How many messages are kept.
@@ -148,24 +164,24 @@ def fit(
         ValueError: A message is of an account that is not the population's.
     """
     kept = 0
-    n_instruments = len(units)
+    n_instruments = len(terms)
     for i in range(len(messages)):
         message = messages[i]
         kind = message.kind
         owner = message.owner
         own = owner - first
-        if own < 0 or own >= len(spent):
+        if own < 0 or own >= len(scratch):
             raise ValueError("a population may only send messages of its own accounts")
         instrument = message.instrument
         if kind == _MASS_CANCEL:
             if instrument < 0 or n_instruments == 1:
-                spent[own] = -cash_reserved[owner]
+                scratch[own, 0] = -cash_reserved[owner]
             for k in range(n_instruments):
                 if instrument < 0 or instrument == k:
-                    sold[own, k] = -position_reserved[owner, k]
+                    scratch[own, 1 + k] = -position_reserved[owner, k]
         elif kind == _LIMIT or kind == _MARKET:
-            lots = min(message.quantity, max_lots[instrument])
-            if on_margin[instrument]:
+            lots = min(message.quantity, terms[instrument].max_lots)
+            if terms[instrument].on_margin:
                 pass
             elif message.side == 0:
                 # A market order is reckoned a little above the best ask, where its last lots may trade.
@@ -173,20 +189,20 @@ def fit(
                     message.price if kind == _LIMIT else tops[instrument].best_ask + tops[instrument].best_ask // 100
                 )
                 if price > 0:
-                    free = cash[owner] - cash_reserved[owner] - spent[own]
-                    cost = np.int64(price) * units[instrument]
-                    ppm = taker_ppm[instrument]
+                    free = cash[owner] - cash_reserved[owner] - scratch[own, 0]
+                    cost = np.int64(price) * terms[instrument].unit
+                    ppm = terms[instrument].taker_ppm
                     lots = min(lots, np.int64(free / (cost * (1.0 + ppm * 1e-6))))
                     while lots > 0 and lots * cost + np.int64(lots * cost * (ppm * 1e-6)) + 1 > free:
                         lots -= 1
                     if lots > 0:
-                        spent[own] += lots * cost + np.int64(lots * cost * (ppm * 1e-6)) + 1
+                        scratch[own, 0] += lots * cost + np.int64(lots * cost * (ppm * 1e-6)) + 1
             else:
                 lots = min(
-                    lots, position[owner, instrument] - position_reserved[owner, instrument] - sold[own, instrument]
+                    lots, position[owner, instrument] - position_reserved[owner, instrument] - scratch[own, 1 + instrument]
                 )
                 if lots > 0:
-                    sold[own, instrument] += lots
+                    scratch[own, 1 + instrument] += lots
             if lots <= 0:
                 continue
             message.quantity = lots
@@ -199,7 +215,6 @@ def fit(
         kept += 1
     for i in range(len(messages)):
         own = messages[i].owner - first
-        spent[own] = 0
-        for k in range(n_instruments):
-            sold[own, k] = 0
+        for k in range(n_instruments + 1):
+            scratch[own, k] = 0
     return kept

@@ -46,7 +46,7 @@ class Book:
         self._history = history
         self.step = step
         self._step_s = step_s
-        self.mid: float = float(history[step])
+        self.mid: float = history.item(step)
         """Mid price in currency; where a side is empty what was known last stands in (at first the reference price)."""
 
     @property
@@ -78,7 +78,7 @@ class Book:
 
     def mid_before(self, ago: str | float) -> float:
         """The mid price `ago` (such as `"5min"`) before now; the first one where the run is younger than that."""
-        return float(self._history[max(0, self.step - round(seconds(ago) / self._step_s))])
+        return self._history.item(max(0, self.step - round(seconds(ago) / self._step_s)))
 
     def return_over(self, window: str | float) -> float:
         """Return of the mid over the window that ends now."""

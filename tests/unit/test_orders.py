@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abm.agents.orders import each, fit, write
+from abm.agents.orders import TERMS, each, fit, write
 from abm.exchange.messages import MESSAGE, Kind, Records, Side, TimeInForce, join
 from abm.exchange.reading import VIEW
 
@@ -27,7 +27,7 @@ class Means:
     unit: int = 3
     ask: int = 100
     on_margin: bool = False
-    scratch: tuple[np.ndarray, ...] = field(default_factory=lambda: (np.zeros(3, np.int64), np.zeros((3, 1), np.int64)))
+    scratch: np.ndarray = field(default_factory=lambda: np.zeros((3, 2), np.int64))
 
     def fit(self, messages: Records) -> Records:
         def column(values: list[int]) -> np.ndarray:
@@ -41,17 +41,14 @@ class Means:
             50,
             1000,
             tops,
-            np.array([self.unit], np.int64),
-            np.array([self.max_lots], np.int64),
-            np.array([self.on_margin]),
-            np.array([self.taker_ppm], np.int64),
+            np.array([(self.unit, self.max_lots, self.taker_ppm, self.on_margin)], TERMS),
             column(self.cash),
             column(self.cash_reserved),
             column(self.lots)[:, None].copy(),
             column(self.lots_reserved)[:, None].copy(),
-            *self.scratch,
+            self.scratch,
         )
-        assert not any(array.any() for array in self.scratch)
+        assert not self.scratch.any()
         return messages[:kept]
 
 
