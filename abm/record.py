@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from abm.clearing.ledger import Audit
 from abm.exchange.description import MONEY_UNITS
 from abm.exchange.messages import EVENT, LIQUIDATION, OUTCOME, TRADE, Forced, Reason, Records, Reject, Side, join
+from abm.spool import Spool
 
 if TYPE_CHECKING:
     from abm.agents.base import Population
@@ -70,17 +73,18 @@ class Result:
     """One row for each account: whose it is, what it started with, what it ended with."""
     liquidations: pd.DataFrame
     """One row for each thing the clearing house did to an account: liquidated, position taken over, deleveraged, default paid."""
-    _trades: Callable[[], pd.DataFrame] = field(repr=False)
+    _trades: Callable[[], Iterator[pd.DataFrame]] = field(repr=False)
 
     @property
     def trades(self) -> pd.DataFrame:
         """One row for each trade; made, or read, when it is asked for."""
-        return self._trades()
+        return pd.concat(self._trades(), ignore_index=True)
 
     def write(self, folder: Path) -> None:
         """Write the tables, the summary and the scenario into a folder that exists. `save` does this and more."""
         for name in _TABLES:
-            getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
+            pieces = self._trades() if name == "trades" else iter([getattr(self, name)])
+            _write_table(folder / f"{name}.parquet", pieces)
         write_json(folder / "summary.json", self.summary | {"audit": self.audit.to_dict()})
         write_json(folder / "scenario.json", self.scenario)
 
@@ -129,8 +133,17 @@ def read_result(folder: str | Path) -> Result:
         flows=pd.read_parquet(place / "flows.parquet"),
         accounts=pd.read_parquet(place / "accounts.parquet"),
         liquidations=pd.read_parquet(place / "liquidations.parquet"),
-        _trades=lambda: pd.read_parquet(place / "trades.parquet"),
+        _trades=lambda: iter([pd.read_parquet(place / "trades.parquet")]),
     )
+
+
+def _write_table(path: Path, pieces: Iterator[pd.DataFrame]) -> None:
+    """Write a table that comes in pieces, of which there is at least one."""
+    first = pa.Table.from_pandas(next(pieces), preserve_index=False)
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for piece in pieces:
+            writer.write_table(pa.Table.from_pandas(piece, first.schema, preserve_index=False))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -175,7 +188,7 @@ class Recorder:
         self._hash = LogHash()
         self._rejects = np.zeros(256, np.int64)
         self._messages = self._events = self._n_trades = 0
-        self._trades: list[Records] = []
+        self._trades = Spool(TRADE)
         self._liquidations: list[Records] = []
         self._bars: list[tuple[Any, ...]] = []
         self._flows: list[tuple[Any, ...]] = []
@@ -289,7 +302,7 @@ class Recorder:
             return np.zeros(0, TRADE)
         self._n_trades += len(trades)
         if self._market.scenario.recording.trades:
-            self._trades.append(trades)
+            self._trades.add(trades)
         return trades
 
     def reporters(self) -> dict[str, Callable[["Market"], float]]:
@@ -329,7 +342,15 @@ class Recorder:
 
     def trades_table(self) -> pd.DataFrame:
         """One row for each trade."""
-        trades = join([*self._trades, *self._pending["trade"]], TRADE)
+        return pd.concat(self.trade_tables(), ignore_index=True)
+
+    def trade_tables(self) -> Iterator[pd.DataFrame]:
+        """The same in pieces, so that there need not be room for all of them."""
+        yield from map(self._trades_table, self._trades.blocks())
+        if self._pending["trade"]:
+            yield self._trades_table(join(self._pending["trade"], TRADE))
+
+    def _trades_table(self, trades: Records) -> pd.DataFrame:
         ticks = np.array([instrument.tick for instrument in self._instruments])[trades["instrument"]]
         lots = np.array([instrument.lot for instrument in self._instruments])[trades["instrument"]]
         return pd.DataFrame(
@@ -462,7 +483,7 @@ class Recorder:
             flows=self._flows_table(),
             accounts=self._accounts_table(),
             liquidations=self.liquidations_table(),
-            _trades=self.trades_table,
+            _trades=self.trade_tables,
         )
 
     def _n_liquidations(self) -> dict[str, int]:
