@@ -41,7 +41,7 @@ class Block[D: Draws]:
         """Draw from a function of the number of draws, such as `lambda n: rng.exponential(2.0, n)`; it may give several arrays at once."""
         self._draw = draw
         self._size = size
-        self._drawn = draw(size)
+        self._drawn: Any = draw(size)
         self._at, self._end = 0, size
 
     def take(self, n: int) -> D:
@@ -55,9 +55,10 @@ class Block[D: Draws]:
             )
             self._at, self._end = 0, self._end - self._at + self._size
         self._at += n
-        return self._part(self._at - n, self._at)
+        taken: D = self._part(self._at - n, self._at)
+        return taken
 
-    def _part(self, start: int, end: int) -> D:
+    def _part(self, start: int, end: int) -> Any:
         drawn = self._drawn
         return tuple([column[start:end] for column in drawn]) if isinstance(drawn, tuple) else drawn[start:end]
 

@@ -29,7 +29,7 @@ class Spool:
         self._waiting += len(records)
         if self._waiting >= BLOCK:
             if self._file is None:
-                self._file = tempfile.TemporaryFile()
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when this is no more
                 weakref.finalize(self, self._file.close)
             self._file.seek(0, 2)
             for part in self._latest:

@@ -219,7 +219,9 @@ class BasisArbitrage(Arbitrageurs):
             on_the_way=_ON_THE_WAY,
         )
         n, rows = self.size, slice(self.first, self.first + self.size)
-        self._lots = [self.model.position[rows, self.model.exchange.index(name)] for name in c.traded]
+        self._coins, self._futures = (
+            self.model.position[rows, self.model.exchange.index(name)] for name in (c.spot, c.instrument)
+        )
         self._plan = carry.Plan(np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros((2, n)), np.zeros((2, n)))
         self.set_leverage(c.instrument, min(c.account_leverage, perpetual.margin.leverage))
 
@@ -290,12 +292,13 @@ class BasisArbitrage(Arbitrageurs):
         side = Side.BUY if opens > closes else Side.SELL  # of the spot leg; it meets the other side of the book
         books, rows = (spot, perpetual), self.rows[who]
         some = carry.Accounts(
-            who,
-            *self._lots,
-            market.house.equity(rows),
-            market.house.free_cash(rows),
-            self.edge,
-            self._turn,
+            who=who,
+            coins=self._coins,
+            futures=self._futures,
+            equity=market.house.equity(rows),
+            free=market.house.free_cash(rows),
+            edge=self.edge,
+            turn=self._turn,
         )
         kept = carry.plan(
             self._terms,

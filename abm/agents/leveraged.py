@@ -286,9 +286,7 @@ class LeveragedTraders(Population):
         self._note_liquidated(gone, view.seconds)
         leaves = gives_up | (self._draw.random(len(held)) < c.look / rate / c.holding)
         held, gives_up = held[leaves], gives_up[leaves]
-        reason = np.where(
-            gives_up, np.where(self._lots[held] > 0, Reason.PANIC, Reason.SHORT_COVER), Reason.NOISE
-        )
+        reason = np.where(gives_up, np.where(self._lots[held] > 0, Reason.PANIC, Reason.SHORT_COVER), Reason.NOISE)
         return [self._close(book, held, reason), self._enter(view, book, free)]
 
     def _enter(self, view: View, book: Book, who: Ints) -> Records:

@@ -199,7 +199,8 @@ def fit(
                         scratch[own, 0] += lots * cost + np.int64(lots * cost * (ppm * 1e-6)) + 1
             else:
                 lots = min(
-                    lots, position[owner, instrument] - position_reserved[owner, instrument] - scratch[own, 1 + instrument]
+                    lots,
+                    position[owner, instrument] - position_reserved[owner, instrument] - scratch[own, 1 + instrument],
                 )
                 if lots > 0:
                     scratch[own, 1 + instrument] += lots

@@ -1,5 +1,7 @@
 """What anyone may see of the market now, in the units people use: prices in currency, returns, volatility."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -126,6 +128,6 @@ class View:
     def _book(self, name: str) -> Book:
         for index, instrument in enumerate(self._instruments):
             if instrument.name == name:
-                ticks = self._tops.item(index)[_TICKS]
-                return Book(instrument, index, ticks, self._history[index], self.step, self._step_s)
+                top: Any = self._tops.item(index)
+                return Book(instrument, index, top[_TICKS], self._history[index], self.step, self._step_s)
         raise KeyError(f"{name!r} is not traded here; there is {', '.join(i.name for i in self._instruments)}")
