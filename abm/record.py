@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numba import njit
 
 from abm.clearing.ledger import Audit
 from abm.exchange.description import MONEY_UNITS
@@ -34,9 +35,36 @@ FORMAT = 2
 
 _REASONS = [reason.name.lower() for reason in Reason]
 _SIDES = [side.name.lower() for side in Side]
+_ROLES = ["taker", "maker"]
 _FORCED = [what.name.lower() for what in Forced]
 _TABLES = ("bars", "flows", "accounts", "liquidations", "trades")
 _LOG = {"trade": TRADE, "outcome": OUTCOME, "event": EVENT, "liquidation": LIQUIDATION}
+
+
+BAR = np.dtype([(name, np.int64) for name in ("open", "high", "low", "close", "lots", "trades")])
+"""What trades of one instrument came to; prices in ticks."""
+
+
+@njit(cache=True)
+def sum_trades(trades: Records, bars: Records, flows: npt.NDArray[np.float64]) -> None:
+    """Sum up trades by instrument.
+
+    Args:
+        trades: `TRADE` records in the order in which they happened.
+        bars: Zeros, one `BAR` for each instrument.
+        flows: Zeros, instruments x (taker, maker) x reasons x (lots, lots times ticks).
+    """
+    for trade in trades:
+        bar, price, lots = bars[trade.instrument], np.int64(trade.price), trade.quantity
+        if bar.trades == 0:
+            bar.open = bar.high = bar.low = price
+        bar.high, bar.low, bar.close = max(bar.high, price), min(bar.low, price), price
+        bar.lots += lots
+        bar.trades += 1
+        for role in range(2):
+            flow = flows[trade.instrument, role, trade.taker_reason if role == 0 else trade.maker_reason]
+            flow[0] += lots
+            flow[1] += lots * float(price)
 
 
 class LogHash:
@@ -44,11 +72,16 @@ class LogHash:
 
     def __init__(self) -> None:
         self._fields = {(kind, name): hashlib.sha256() for kind, dtype in _LOG.items() for name in dtype.names or ()}
+        self._scratch = np.empty(0, np.int64)
 
     def update(self, kind: str, records: Records) -> None:
         """Add records of a kind: `"trade"`, `"outcome"`, `"event"` or `"liquidation"`."""
+        if len(self._scratch) < len(records):
+            self._scratch = np.empty(2 * len(records), np.int64)
         for name in records.dtype.names or ():
-            self._fields[kind, name].update(np.ascontiguousarray(records[name]).data)
+            column = self._scratch.view(records.dtype[name])[: len(records)]
+            column[:] = records[name]
+            self._fields[kind, name].update(column.data)
 
     def hexdigest(self) -> str:
         """The hash so far."""
@@ -244,44 +277,41 @@ class Recorder:
         now_ns = self._market.time_ns
         if now_ns == self._bar_start_ns:
             return
-        trades = self._flush()
-        quotes = self._market.exchange.view()
-        for k, instrument in enumerate(self._instruments):
-            mine = trades[trades["instrument"] == k]
-            prices, lots = mine["price"], mine["quantity"]
-            ticks = [self._last[k]] * 4
-            if len(mine):
-                ticks = [prices[0], prices.max(), prices.min(), prices[-1]]
-                self._last[k] = prices[-1]
+        bars = np.zeros(len(self._instruments), BAR)
+        flows = np.zeros((len(self._instruments), len(_ROLES), len(_REASONS), 2))
+        sum_trades(self._flush(), bars, flows)
+        recording, exchange = self._market.scenario.recording, self._market.exchange
+        for k, (instrument, (bid, ask)) in enumerate(zip(self._instruments, self._best(), strict=True)):
+            *ticks, lots, count = bars[k].item()
+            ticks = ticks if count else [self._last[k]] * 4
+            self._last[k] = ticks[-1]
             mid = float(self.mids[k, self._market.steps_done])
-            bid, ask = int(quotes.best_bid[k]), int(quotes.best_ask[k])
-            recording = self._market.scenario.recording
             depth = [
                 lots_within
                 for bps in (recording.depth_bps, *recording.profile_bps)
-                for lots_within in self._market.exchange.depth_within(k, bps)
+                for lots_within in exchange.depth_within(k, bps)
             ]
             self._bars.append(
                 (
                     self._bar_start_ns,
                     instrument.name,
                     *(float(tick) * instrument.tick for tick in ticks),
-                    int(lots.sum()) * instrument.lot,
-                    len(mine),
+                    lots * instrument.lot,
+                    count,
                     mid,
                     (ask - bid) * instrument.tick / mid * 1e4 if bid and ask else np.nan,
                     *(float(lots_within) * instrument.lot * mid for lots_within in depth),
                 )
             )
-            for role in ("taker", "maker"):
-                volume = np.bincount(mine[f"{role}_reason"], weights=lots, minlength=len(_REASONS))
-                notional = np.bincount(
-                    mine[f"{role}_reason"], weights=lots * prices.astype(np.float64), minlength=len(_REASONS)
-                )
-                for reason in np.flatnonzero(volume):
-                    coins, value = volume[reason] * instrument.lot, notional[reason] * instrument.lot * instrument.tick
-                    self._flows.append((self._bar_start_ns, instrument.name, role, _REASONS[reason], coins, value))
+            for role, reason in zip(*np.nonzero(flows[k, :, :, 0]), strict=True):
+                volume, notional = flows[k, role, reason]
+                coins, value = volume * instrument.lot, notional * instrument.lot * instrument.tick
+                self._flows.append((self._bar_start_ns, instrument.name, _ROLES[role], _REASONS[reason], coins, value))
         self._bar_start_ns = now_ns
+
+    def _best(self) -> list[tuple[int, int]]:
+        """Best bid and ask of each instrument in ticks, 0 where there is none."""
+        return [(bid, ask) for _, _, bid, ask, *_ in self._market.exchange.tops().tolist()]
 
     def _flush(self) -> Records:
         pieces = {kind: join(parts, _LOG[kind]) if parts else None for kind, parts in self._pending.items()}
