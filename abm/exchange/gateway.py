@@ -109,23 +109,25 @@ def by_arrival(sent: Records, tape: Records) -> None:
     Sorted by one byte of the time after the other, from the least: that takes no comparisons, and a step has few bytes.
     """
     n = len(tape)
-    order, other, counts = np.arange(n), np.empty(n, np.int64), np.empty(257, np.int64)
+    times, order = np.empty(n, np.int64), np.arange(n)
+    other_times, other_order, counts = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(257, np.int64)
     earliest = latest = sent[0].time
-    for m in range(1, n):
-        earliest, latest = min(earliest, sent[m].time), max(latest, sent[m].time)
-    shift = 0
-    while (latest - earliest) >> shift > 0:
+    for m in range(n):
+        times[m] = sent[m].time
+        earliest, latest = min(earliest, times[m]), max(latest, times[m])
+    for shift in range(0, 64, 8):
+        if (latest - earliest) >> shift == 0:
+            break
         counts[:] = 0
-        for m in range(n):
-            counts[(((sent[m].time - earliest) >> shift) & 255) + 1] += 1
-        for k in range(256):
-            counts[k + 1] += counts[k]
         for k in range(n):
-            byte = ((sent[order[k]].time - earliest) >> shift) & 255
-            other[counts[byte]] = order[k]
+            counts[(((times[k] - earliest) >> shift) & 255) + 1] += 1
+        for byte in range(256):
+            counts[byte + 1] += counts[byte]
+        for k in range(n):
+            byte = ((times[k] - earliest) >> shift) & 255
+            other_times[counts[byte]], other_order[counts[byte]] = times[k], order[k]
             counts[byte] += 1
-        order, other = other, order
-        shift += 8
+        times, order, other_times, other_order = other_times, other_order, times, order
     for m in range(n):
         tape[m] = sent[order[m]]
 
@@ -155,7 +157,8 @@ class Gateway:
         self._limits = limits or Limits()
         self._buying_power = buying_power
         self._frozen = frozen
-        self._sessions = Sessions(exchange.instruments, start) if start is not None else None
+        calendars = any(instrument.calendar is not None for instrument in exchange.instruments)
+        self._sessions = Sessions(exchange.instruments, start) if start is not None and calendars else None
         self._owners = len(exchange.accounts.cash)
         self._scratch = np.zeros(self._owners + 1, np.int64)
         self._sent = np.zeros(1024, MESSAGE)
