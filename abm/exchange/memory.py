@@ -642,9 +642,8 @@ class Memory:
     def prepare(self, messages: int) -> None:
         """Make room for the orders that so many messages may create. For the rest the pass asks when it needs more."""
         fresh = self["fresh"]
-        if fresh + messages >= len(self.tables["terms"]):
-            for name in ("orders", "terms"):
-                self.grow(name, fresh + messages + 1, fresh)
+        for name in ("orders", "terms"):
+            self.grow(name, fresh + messages + 1, fresh)
         self._messages = messages
 
     def admit(self, message: np.void, ahead: int) -> None:
