@@ -14,10 +14,10 @@ from abm.agents.view import View
 from abm.clearing.house import ClearingHouse
 from abm.clock import seconds
 from abm.contagion.layer import Contagion
-from abm.exchange.description import PPM
 from abm.exchange.exchange import Exchange, Report
 from abm.exchange.gateway import Gateway
 from abm.exchange.instrument import Instrument
+from abm.exchange.messages import Records
 from abm.record import Recorder, Result
 from abm.scenario import Scenario, ScenarioError, load
 from abm.world.fundamental import Fundamental, fundamental_path
@@ -53,6 +53,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         super().__init__(rng=self._described.seed)
         described = self._described
         instruments = tuple(described.instruments.values())
+        self._step_s, self._step_ns = described.clock.step, described.clock.step_ns
         traders = {
             part: (kinds()[config.kind], terms)
             for name, config in described.traders.items()
@@ -70,14 +71,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.cash, self.cash_reserved = accounts.cash, accounts.cash_reserved
         self.position, self.position_reserved = accounts.position, accounts.position_reserved
         """The accounts of the exchange: live arrays, looked up once because everyone reads them in every step."""
-        self.units = np.array([instrument.unit for instrument in instruments], np.int64)
-        self.max_lots = np.array([instrument.max_order_lots for instrument in instruments], np.int64)
         self.on_margin = np.array([instrument.margin is not None for instrument in instruments])
-        tiers = max(len(instrument.fees) for instrument in instruments)
-        self.taker_ppm = np.array(
-            [[round(i.fees[min(t, len(i.fees) - 1)].taker * PPM) for t in range(tiers)] for i in instruments], np.int64
-        )
-        """Taker fee by instrument and tier, in millionths."""
         news = described.news if described.channels.on("news") else News()
         self._common = NewsPaths(news, described.clock, described.seed)
         self._fundamentals = {name: self._news_of(name) for name in described.instruments}
@@ -117,9 +111,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         """Let everyone who is awake look and decide, match what they send, and write down what happened."""
         view = self.view()
         orders = [population.orders(view) for population in self.populations if population.due(view.time_ns)]
-        tape = self.gateway.arrange(
-            [sent for sent in orders if sent is not None], self.time_ns + self.scenario.clock.step_ns
-        )
+        tape = self.gateway.arrange([sent for sent in orders if sent is not None], self.time_ns + self._step_ns)
         report = self.exchange.match(tape)
         self._steps_done += 1
         self._view = None
@@ -133,7 +125,7 @@ class Market(mesa.Model):  # type: ignore[misc]
     @property
     def time_ns(self) -> int:
         """Nanoseconds since the start of the run."""
-        return self._steps_done * self.scenario.clock.step_ns
+        return self._steps_done * self._step_ns
 
     @property
     def seconds(self) -> float:
@@ -164,15 +156,14 @@ class Market(mesa.Model):  # type: ignore[misc]
     def view(self) -> View:
         """What anyone may see now."""
         if self._view is None:
-            quotes = self.exchange.view()
-            self._asks = np.asarray(quotes.best_ask, np.int64)
-            self.recorder.quote(self._steps_done, quotes)
+            self._tops = self.exchange.tops()
+            self.recorder.quote(self._steps_done, self._tops)
             self._view = View(
                 self.exchange.instruments,
-                quotes,
+                self._tops,
                 self.recorder.mids,
                 self._steps_done,
-                self.scenario.clock.step,
+                self._step_s,
                 self.time_ns,
             )
         return self._view
@@ -195,13 +186,15 @@ class Market(mesa.Model):  # type: ignore[misc]
             instrument: Its name.
             ahead: By the news until so much later, or the end of the run: only insiders may ask.
         """
-        path = self._fundamentals[instrument]
-        return float(path[min(self._steps_done + round(self.scenario.clock.units(ahead)), len(path) - 1)])
+        path, step = self._fundamentals[instrument], self._steps_done
+        if ahead:
+            step += round(self.scenario.clock.units(ahead))
+        return float(path[min(step, len(path) - 1)])
 
-    def asks(self) -> npt.NDArray[np.int64]:
-        """Best ask of each instrument in ticks, 0 where there is none."""
+    def tops(self) -> Records:
+        """What `view` shows, in ticks and lots: one `VIEW` record for each instrument."""
         self.view()
-        return self._asks
+        return self._tops
 
     @property
     def scenario(self) -> Scenario:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 
 def stream(seed: int, name: str, purpose: str) -> np.random.Generator:
@@ -27,26 +28,49 @@ def stream(seed: int, name: str, purpose: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest, "little"))))
 
 
-class Block:
+type Draws = npt.NDArray[Any] | tuple[npt.NDArray[Any], ...]
+
+
+class Block[D: Draws]:
     """Draws taken a few at a time from a stream that is drawn in large blocks, since small draws cost a call each.
 
     What is taken does not depend on how many are taken at once.
     """
 
-    def __init__(self, draw: Callable[[int], npt.NDArray[Any]], size: int = 8192) -> None:
-        """Draw from a function of the number of draws, such as `lambda n: rng.exponential(2.0, n)`."""
+    def __init__(self, draw: Callable[[int], D], size: int = 8192) -> None:
+        """Draw from a function of the number of draws, such as `lambda n: rng.exponential(2.0, n)`; it may give several arrays at once."""
         self._draw = draw
         self._size = size
-        self._drawn = draw(size)
-        self._at = 0
+        self._drawn: Any = draw(size)
+        self._at, self._end = 0, size
 
-    def take(self, n: int) -> npt.NDArray[Any]:
+    def take(self, n: int) -> D:
         """The next n draws; not to be written to."""
-        while self._at + n > len(self._drawn):
-            self._drawn = np.concatenate((self._drawn[self._at :], self._draw(self._size)))
-            self._at = 0
+        while self._at + n > self._end:
+            left, more = self._part(self._at, self._end), self._draw(self._size)
+            self._drawn = (
+                tuple(map(np.concatenate, zip(left, more, strict=True)))
+                if isinstance(left, tuple)
+                else np.concatenate((left, more))
+            )
+            self._at, self._end = 0, self._end - self._at + self._size
         self._at += n
-        return self._drawn[self._at - n : self._at]
+        taken: D = self._part(self._at - n, self._at)
+        return taken
+
+    def _part(self, start: int, end: int) -> Any:
+        drawn = self._drawn
+        return tuple([column[start:end] for column in drawn]) if isinstance(drawn, tuple) else drawn[start:end]
+
+
+@njit(cache=True)
+def _due(times: npt.NDArray[np.float64], now: float, found: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Places of the times up to `now`; `found` has room for all."""
+    n = 0
+    for k in range(len(times)):
+        found[n] = k
+        n += times[k] <= now  # without a branch, since who comes is chance
+    return found[:n].copy()
 
 
 class Wakeups:
@@ -57,9 +81,10 @@ class Wakeups:
         self._rng = rng
         self._mean = mean
         self._next = rng.exponential(mean, accounts)
+        self._found = np.empty(accounts, np.int64)
 
     def due(self, now: float) -> npt.NDArray[np.int64]:
         """Accounts whose time has come at `now` (seconds); each is given its next."""
-        who = np.flatnonzero(self._next <= now)
+        who: npt.NDArray[np.int64] = _due(self._next, now, self._found)
         self._next[who] = now + self._rng.exponential(self._mean, len(who))
         return who

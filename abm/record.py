@@ -18,12 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numba import njit
 
 from abm.clearing.ledger import Audit
 from abm.contagion.chain import Forest, causes, stages
 from abm.contagion.graph import Network, from_tables, to_tables
 from abm.exchange.description import MONEY_UNITS
 from abm.exchange.messages import EVENT, LIQUIDATION, OUTCOME, TRADE, Forced, Reason, Records, Reject, Side, join
+from abm.spool import Spool
 
 if TYPE_CHECKING:
     from abm.agents.base import Population
@@ -34,9 +38,36 @@ FORMAT = 3
 
 _REASONS = [reason.name.lower() for reason in Reason]
 _SIDES = [side.name.lower() for side in Side]
+_ROLES = ["taker", "maker"]
 _FORCED = [what.name.lower() for what in Forced]
 _TABLES = ("bars", "flows", "accounts", "liquidations", "network", "nodes", "trades")
 _LOG = {"trade": TRADE, "outcome": OUTCOME, "event": EVENT, "liquidation": LIQUIDATION}
+
+
+BAR = np.dtype([(name, np.int64) for name in ("open", "high", "low", "close", "lots", "trades")])
+"""What trades of one instrument came to; prices in ticks."""
+
+
+@njit(cache=True)
+def sum_trades(trades: Records, bars: Records, flows: npt.NDArray[np.float64]) -> None:
+    """Sum up trades by instrument.
+
+    Args:
+        trades: `TRADE` records in the order in which they happened.
+        bars: Zeros, one `BAR` for each instrument.
+        flows: Zeros, instruments x (taker, maker) x reasons x (lots, lots times ticks).
+    """
+    for trade in trades:
+        bar, price, lots = bars[trade.instrument], np.int64(trade.price), trade.quantity
+        if bar.trades == 0:
+            bar.open = bar.high = bar.low = price
+        bar.high, bar.low, bar.close = max(bar.high, price), min(bar.low, price), price
+        bar.lots += lots
+        bar.trades += 1
+        for role in range(2):
+            flow = flows[trade.instrument, role, trade.taker_reason if role == 0 else trade.maker_reason]
+            flow[0] += lots
+            flow[1] += lots * float(price)
 
 
 class LogHash:
@@ -44,11 +75,16 @@ class LogHash:
 
     def __init__(self) -> None:
         self._fields = {(kind, name): hashlib.sha256() for kind, dtype in _LOG.items() for name in dtype.names or ()}
+        self._scratch = np.empty(0, np.int64)
 
     def update(self, kind: str, records: Records) -> None:
         """Add records of a kind: `"trade"`, `"outcome"`, `"event"` or `"liquidation"`."""
+        if len(self._scratch) < len(records):
+            self._scratch = np.empty(2 * len(records), np.int64)
         for name in records.dtype.names or ():
-            self._fields[kind, name].update(np.ascontiguousarray(records[name]).data)
+            column = self._scratch.view(records.dtype[name])[: len(records)]
+            column[:] = records[name]
+            self._fields[kind, name].update(column.data)
 
     def hexdigest(self) -> str:
         """The hash so far."""
@@ -77,7 +113,7 @@ class Result:
     """Edges of the contagion network at the times at which it was exported: time, source, target, channel, weight, and lots of exposures."""
     nodes: pd.DataFrame
     """Its nodes: time, node, kind, and of holders trader, cash and equity."""
-    _trades: Callable[[], pd.DataFrame] = field(repr=False)
+    _trades: Callable[[], Iterator[pd.DataFrame]] = field(repr=False)
 
     def graph(self, when: str | datetime | None = None) -> Network:
         """The contagion network as it was at the last export until a moment (UTC); the last of all where none is given.
@@ -111,12 +147,13 @@ class Result:
     @property
     def trades(self) -> pd.DataFrame:
         """One row for each trade; made, or read, when it is asked for."""
-        return self._trades()
+        return pd.concat(self._trades(), ignore_index=True)
 
     def write(self, folder: Path) -> None:
         """Write the tables, the summary and the scenario into a folder that exists. `save` does this and more."""
         for name in _TABLES:
-            getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
+            pieces = self._trades() if name == "trades" else iter([getattr(self, name)])
+            _write_table(folder / f"{name}.parquet", pieces)
         write_json(folder / "summary.json", self.summary | {"audit": self.audit.to_dict()})
         write_json(folder / "scenario.json", self.scenario)
 
@@ -167,8 +204,17 @@ def read_result(folder: str | Path) -> Result:
         liquidations=pd.read_parquet(place / "liquidations.parquet"),
         network=pd.read_parquet(place / "network.parquet"),
         nodes=pd.read_parquet(place / "nodes.parquet"),
-        _trades=lambda: pd.read_parquet(place / "trades.parquet"),
+        _trades=lambda: iter([pd.read_parquet(place / "trades.parquet")]),
     )
+
+
+def _write_table(path: Path, pieces: Iterator[pd.DataFrame]) -> None:
+    """Write a table that comes in pieces, of which there is at least one."""
+    first = pa.Table.from_pandas(next(pieces), preserve_index=False)
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for piece in pieces:
+            writer.write_table(pa.Table.from_pandas(piece, first.schema, preserve_index=False))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -213,7 +259,7 @@ class Recorder:
         self._hash = LogHash()
         self._rejects = np.zeros(256, np.int64)
         self._messages = self._events = self._n_trades = 0
-        self._trades: list[Records] = []
+        self._trades = Spool(TRADE)
         self._liquidations: list[Records] = []
         self._bars: list[tuple[Any, ...]] = []
         self._flows: list[tuple[Any, ...]] = []
@@ -222,19 +268,19 @@ class Recorder:
         )
         self._mid_ticks = [float(ticks) for ticks in self._last]
         self._last_seen = [0] * n
+        self._ticks = [instrument.tick for instrument in self._instruments]
         self._bar_start_ns = 0
         self._networks: dict[int, tuple[pd.DataFrame, pd.DataFrame]] = {}
         self._openings: list[tuple[Population, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
 
     # ------------------------------------------------------------------ while it runs
 
-    def quote(self, step: int, quotes: Any) -> None:
-        """Note the mid prices before a step.
+    def quote(self, step: int, tops: Records) -> None:
+        """Note the mid prices before a step, from a `VIEW` record of each instrument.
 
         Where a side is empty, a trade since then or else the mid before stands in, as far as the other side allows.
         """
-        for k, instrument in enumerate(self._instruments):
-            bid, ask, last = int(quotes.best_bid[k]), int(quotes.best_ask[k]), int(quotes.last[k])
+        for k, (_, _, bid, ask, last, *_) in enumerate(tops.tolist()):
             if bid and ask:
                 ticks = (bid + ask) / 2.0
             else:
@@ -244,7 +290,7 @@ class Recorder:
                     ticks = min(ticks, float(ask))
             self._mid_ticks[k] = ticks
             self._last_seen[k] = last
-            self.mids[k, step] = ticks * instrument.tick
+            self.mids[k, step] = ticks * self._ticks[k]
 
     def opened(self, population: "Population") -> None:
         """Note what a population starts with."""
@@ -274,44 +320,41 @@ class Recorder:
         now_ns = self._market.time_ns
         if now_ns == self._bar_start_ns:
             return
-        trades = self._flush()
-        quotes = self._market.exchange.view()
-        for k, instrument in enumerate(self._instruments):
-            mine = trades[trades["instrument"] == k]
-            prices, lots = mine["price"], mine["quantity"]
-            ticks = [self._last[k]] * 4
-            if len(mine):
-                ticks = [prices[0], prices.max(), prices.min(), prices[-1]]
-                self._last[k] = prices[-1]
+        bars = np.zeros(len(self._instruments), BAR)
+        flows = np.zeros((len(self._instruments), len(_ROLES), len(_REASONS), 2))
+        sum_trades(self._flush(), bars, flows)
+        recording, exchange = self._market.scenario.recording, self._market.exchange
+        for k, (instrument, (bid, ask)) in enumerate(zip(self._instruments, self._best(), strict=True)):
+            *ticks, lots, count = bars[k].item()
+            ticks = ticks if count else [self._last[k]] * 4
+            self._last[k] = ticks[-1]
             mid = float(self.mids[k, self._market.steps_done])
-            bid, ask = int(quotes.best_bid[k]), int(quotes.best_ask[k])
-            recording = self._market.scenario.recording
             depth = [
                 lots_within
                 for bps in (recording.depth_bps, *recording.profile_bps)
-                for lots_within in self._market.exchange.depth_within(k, bps)
+                for lots_within in exchange.depth_within(k, bps)
             ]
             self._bars.append(
                 (
                     self._bar_start_ns,
                     instrument.name,
                     *(float(tick) * instrument.tick for tick in ticks),
-                    int(lots.sum()) * instrument.lot,
-                    len(mine),
+                    lots * instrument.lot,
+                    count,
                     mid,
                     (ask - bid) * instrument.tick / mid * 1e4 if bid and ask else np.nan,
                     *(float(lots_within) * instrument.lot * mid for lots_within in depth),
                 )
             )
-            for role in ("taker", "maker"):
-                volume = np.bincount(mine[f"{role}_reason"], weights=lots, minlength=len(_REASONS))
-                notional = np.bincount(
-                    mine[f"{role}_reason"], weights=lots * prices.astype(np.float64), minlength=len(_REASONS)
-                )
-                for reason in np.flatnonzero(volume):
-                    coins, value = volume[reason] * instrument.lot, notional[reason] * instrument.lot * instrument.tick
-                    self._flows.append((self._bar_start_ns, instrument.name, role, _REASONS[reason], coins, value))
+            for role, reason in zip(*np.nonzero(flows[k, :, :, 0]), strict=True):
+                volume, notional = flows[k, role, reason]
+                coins, value = volume * instrument.lot, notional * instrument.lot * instrument.tick
+                self._flows.append((self._bar_start_ns, instrument.name, _ROLES[role], _REASONS[reason], coins, value))
         self._bar_start_ns = now_ns
+
+    def _best(self) -> list[tuple[int, int]]:
+        """Best bid and ask of each instrument in ticks, 0 where there is none."""
+        return [(bid, ask) for _, _, bid, ask, *_ in self._market.exchange.tops().tolist()]
 
     def _flush(self) -> Records:
         pieces = {kind: join(parts, _LOG[kind]) if parts else None for kind, parts in self._pending.items()}
@@ -332,7 +375,7 @@ class Recorder:
             return np.zeros(0, TRADE)
         self._n_trades += len(trades)
         if self._market.scenario.recording.trades:
-            self._trades.append(trades)
+            self._trades.add(trades)
         return trades
 
     def reporters(self) -> dict[str, Callable[["Market"], float]]:
@@ -372,7 +415,15 @@ class Recorder:
 
     def trades_table(self) -> pd.DataFrame:
         """One row for each trade."""
-        trades = join([*self._trades, *self._pending["trade"]], TRADE)
+        return pd.concat(self.trade_tables(), ignore_index=True)
+
+    def trade_tables(self) -> Iterator[pd.DataFrame]:
+        """The same in pieces, so that there need not be room for all of them."""
+        yield from map(self._trades_table, self._trades.blocks())
+        if self._pending["trade"]:
+            yield self._trades_table(join(self._pending["trade"], TRADE))
+
+    def _trades_table(self, trades: Records) -> pd.DataFrame:
         ticks = np.array([instrument.tick for instrument in self._instruments])[trades["instrument"]]
         lots = np.array([instrument.lot for instrument in self._instruments])[trades["instrument"]]
         return pd.DataFrame(
@@ -509,7 +560,7 @@ class Recorder:
             liquidations=self.liquidations_table(),
             network=network,
             nodes=nodes,
-            _trades=self.trades_table,
+            _trades=self.trade_tables,
         )
 
     def _network_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:

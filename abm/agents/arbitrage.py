@@ -15,10 +15,11 @@ import numpy.typing as npt
 from mesa.time import Schedule
 from pydantic import Field, model_validator
 
+from abm.agents import carry
 from abm.agents.base import Coins, Floats, Ints, Numbers, Population, TraderConfig, trader
 from abm.agents.view import BPS, Book, View
 from abm.clock import Seconds
-from abm.exchange.description import Positive
+from abm.exchange.description import MONEY_UNITS, Positive
 from abm.exchange.gateway import Latency
 from abm.exchange.messages import Phase, Reason, Records, Side, TimeInForce, join
 from abm.random import Wakeups
@@ -95,7 +96,7 @@ class Arbitrageurs(Population):
 
     def live(self, books: Sequence[Book]) -> npt.NDArray[np.bool_]:
         """Which of some books trade continuously now."""
-        phases = self.model.exchange.view().phase
+        phases = self.model.tops()["phase"]
         return np.array([phases[book.index] == Phase.CONTINUOUS for book in books])
 
     def within(self, book: Book, side: Side, limit: Floats) -> Floats:
@@ -205,6 +206,23 @@ class BasisArbitrage(Arbitrageurs):
         self._funding = perpetual.margin.funding
         self._fees = self.taker_fee(c.instrument) + self.taker_fee(c.spot)
         self._lot = max(perpetual.lot, described[c.spot].lot)
+        self._terms = carry.Terms(
+            slice_usd=c.slice_usd,
+            slippage=c.slippage,
+            forced_slippage=c.forced_slippage,
+            margin=c.margin,
+            floor=c.floor,
+            restored=c.restored,
+            account_leverage=c.account_leverage,
+            fees=self._fees,
+            lot=self._lot,
+            on_the_way=_ON_THE_WAY,
+        )
+        n, rows = self.size, slice(self.first, self.first + self.size)
+        self._coins, self._futures = (
+            self.model.position[rows, self.model.exchange.index(name)] for name in (c.spot, c.instrument)
+        )
+        self._plan = carry.Plan(np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros((2, n)), np.zeros((2, n)))
         self.set_leverage(c.instrument, min(c.account_leverage, perpetual.margin.leverage))
 
     def endow(self) -> tuple[Numbers, Coins]:
@@ -266,62 +284,44 @@ class BasisArbitrage(Arbitrageurs):
 
     def act(self, view: View, who: Ints) -> Records | None:
         """Both legs of what accounts open or close, what mends a leg that is alone, and what margin makes them unwind."""
-        c = self.config
+        c, market = self.config, self.model
         spot, perpetual = view[c.spot], view[c.instrument]
         if not self.live([spot, perpetual]).all():
             return None
-        coins, short = self.holdings(c.spot, who), -self.holdings(c.instrument, who)
-        forced = self._forced(who, coins, short, perpetual.mark)
-        alone = np.abs(coins - short) >= self._lot
-        change, give = self._wanted(who, coins, short, spot, perpetual)
-        change = np.where(forced > 0, -forced, np.where(alone, 0.0, change))
-        away = np.where(forced > 0, 1.0 + c.forced_slippage, np.where(alone, 1.0 + c.slippage, give))
-        reason = np.where(forced > 0, Reason.MARGIN_CALL, Reason.ARBITRAGE)
-        parts = []
-        # The short position is brought to the coins that there will be, so that a leg that stayed alone is mended on the way.
-        for book, wanted in ((spot, change), (perpetual, short - coins - change)):
-            buys = wanted > 0
-            price = np.where(buys, (book.ask or book.mid) * away, (book.bid or book.mid) / away)
-            side = np.where(buys, Side.BUY, Side.SELL)
-            parts.append(self.take(book, side, price, np.abs(wanted), who=who, reason=reason))
-        return join(parts)
-
-    def _wanted(self, who: Ints, coins: Floats, short: Floats, spot: Book, perpetual: Book) -> tuple[Floats, Floats]:
-        """Coins to be added to the hedged ones, or taken from them where negative, and the factor by which limits give way."""
         opens, closes = self._rooms(spot, perpetual)
-        room, turn = opens / (1.0 + self.edge[who]), closes / (1.0 + self._turn[who])
-        most = np.full(len(who), self.config.slice_usd / spot.mid)
-        if opens > closes:
-            give, sign, sides, best = room, 1.0, (Side.BUY, Side.SELL), (spot.ask, perpetual.bid)
-            most = np.minimum(most, self._affordable(who, short, spot, perpetual))
-        else:
-            give, sign, sides, best = turn, -1.0, (Side.SELL, Side.BUY), (spot.bid, perpetual.ask)
-            most = np.minimum(most, coins)
-        give = np.sqrt(np.maximum(give, 1.0))
-        for book, side, price in zip((spot, perpetual), sides, best, strict=True):
-            limit = (price or 0.0) * (give if side == Side.BUY else 1.0 / give)
-            most = np.minimum(most, self.within(book, side, limit))
-        return np.where(give > 1.0, sign * most, 0.0), give
-
-    def _affordable(self, who: Ints, short: Floats, spot: Book, perpetual: Book) -> Floats:
-        """Coins that accounts can buy, and sell as a perpetual."""
-        c = self.config
-        # Profit of the short position counts behind it, but does not pay for coins.
-        spare = self.margin_equity(who) - c.margin * short * perpetual.mark
-        cost = spot.mid * (1.0 + self._fees) * _ON_THE_WAY
-        by_margin = spare / (cost + c.margin * perpetual.mid)
-        by_cash = self.free_margin(who) / (cost + perpetual.mid / c.account_leverage)
-        return np.maximum(np.minimum(by_margin, by_cash), 0.0)
-
-    def _forced(self, who: Ints, coins: Floats, short: Floats, mark: float) -> Floats:
-        """Coins that accounts must sell and buy back of their short position, so that margin is restored.
-
-        Selling q coins at price p adds q p to the equity E and takes q p from the short notional N: (E + q p) / (N - q p) = restored.
-        """
-        c, equity, notional = self.config, self.margin_equity(who), short * mark
-        unwound = (c.restored * notional - equity) / ((1.0 + c.restored) * mark)
-        hedged = np.maximum(np.minimum(coins, short), 0.0)
-        return np.where(equity < c.floor * notional, np.clip(unwound, 0.0, hedged), 0.0)
+        side = Side.BUY if opens > closes else Side.SELL  # of the spot leg; it meets the other side of the book
+        books, rows = (spot, perpetual), self.rows[who]
+        some = carry.Accounts(
+            who=who,
+            coins=self._coins,
+            futures=self._futures,
+            equity=market.house.equity(rows),
+            free=market.house.free_cash(rows),
+            edge=self.edge,
+            turn=self._turn,
+        )
+        kept = carry.plan(
+            self._terms,
+            *(carry.Leg(b.bid or b.mid, b.ask or b.mid, b.mid, b.instrument.tick, b.instrument.lot) for b in books),
+            perpetual.mark,
+            opens,
+            closes,
+            (
+                market.exchange.levels(spot.index, Side(1 - side), _LEVELS),
+                market.exchange.levels(perpetual.index, side, _LEVELS),
+            ),
+            some,
+            self._plan,
+            MONEY_UNITS,
+        )
+        if kept == 0:
+            return None
+        who, reason = self._plan.who[:kept], np.where(self._plan.forced[:kept], Reason.MARGIN_CALL, Reason.ARBITRAGE)
+        parts = []
+        for book, wanted, price in zip(books, self._plan.change[:, :kept], self._plan.price[:, :kept], strict=True):
+            sides = np.where(wanted > 0, Side.BUY, Side.SELL)
+            parts.append(self.take(book, sides, price, np.abs(wanted), who=who, reason=reason))
+        return join(parts)
 
 
 # ------------------------------------------------------------------ several venues of one coin

@@ -6,6 +6,7 @@ price, and remembers itself for as long as the longest horizon: the heterogeneou
 """
 
 import math
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -50,13 +51,26 @@ class Attention(Frozen):
             elapsed: Seconds since the start of the run.
             began: Second of the UTC day at which it started.
         """
-        total = 1.0 - sum(self.weights)
-        for horizon, weight in zip(self.horizons, self.weights, strict=True):
-            if weight == 0.0 or horizon > elapsed:
+        total = self._steady
+        for horizon, weight in self._answered:
+            if horizon > elapsed:
                 total += weight
                 continue
             move = math.log(book.mid / book.mid_before(horizon))
             total += weight * move * move * YEAR / (self.calm_volatility**2 * horizon)
+        usual = self._usual
+        return min(total, self.most) * usual[int((began + elapsed) % DAY / DAY * len(usual))]
+
+    @cached_property
+    def _steady(self) -> float:
+        return 1.0 - sum(self.weights)
+
+    @cached_property
+    def _answered(self) -> list[tuple[float, float]]:
+        return [pair for pair in zip(self.horizons, self.weights, strict=True) if pair[1] > 0.0]
+
+    @cached_property
+    def _usual(self) -> list[float]:
+        """Volume of each part of the day over the mean one."""
         volumes = CURVES[self.curve][2]
-        usual = volumes[int((began + elapsed) % DAY / DAY * len(volumes))] * len(volumes) / sum(volumes)
-        return min(total, self.most) * usual
+        return [volume * len(volumes) / sum(volumes) for volume in volumes]

@@ -119,14 +119,10 @@ class Population(mesa.Agent):  # type: ignore[misc]
         self.rows = np.arange(self.first, self.first + self.size, dtype=np.int32)
         self._everyone = np.arange(self.size)
         self._instruments: tuple[Instrument, ...] = model.exchange.instruments
-        n = len(self._instruments)
         self._means = (
-            model.units,
-            model.max_lots,
-            model.on_margin,
-            np.ascontiguousarray(model.taker_ppm[:, min(self.config.tier, model.taker_ppm.shape[1] - 1)]),
+            order_arrays.terms_of(self._instruments, self.config.tier),
             *(model.cash, model.cash_reserved, model.position, model.position_reserved),
-            *(np.zeros(self.size, np.int64), np.zeros((self.size, n), np.int64)),
+            np.zeros((self.size, 1 + len(self._instruments)), np.int64),
         )
         delay, latency = self.random("latency"), self.config.latency
         self._delays = Block(lambda k: latency.draw(delay, k))
@@ -416,7 +412,7 @@ class Population(mesa.Agent):  # type: ignore[misc]
             return None
         messages, market = join(parts), self.model
         first_id = market.exchange.take_ids(len(messages))
-        kept = order_arrays.fit(messages, self.first, first_id, view.time_ns, market.asks(), *self._means)
+        kept = order_arrays.fit(messages, self.first, first_id, view.time_ns, market.tops(), *self._means)
         return Batch(messages[:kept], self._delays.take(kept)) if kept else None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 from pydantic import Field
 
 from abm.agents.base import Coins, Floats, Ints, Numbers, Population, TraderConfig
@@ -82,6 +83,34 @@ class LeveragedConfig(TraderConfig):
     )
 
 
+@njit(cache=True)
+def _sort_out(
+    drawn: Ints, lots: Ints, side: Any, panic_at: Floats, nerve: float, back_at: Floats, day: float, now: float
+) -> tuple[Ints, Ints, npt.NDArray[np.bool_], Ints]:
+    """Of accounts drawn at random, each once and in their order: whose position is gone, who holds one and whether he gives up, who is free."""
+    drawn.sort()
+    gone, held, free = (np.empty(len(drawn), np.int64), np.empty(len(drawn), np.int64), np.empty(len(drawn), np.int64))
+    gives_up = np.empty(len(drawn), np.bool_)
+    n_gone = n_held = n_free = 0
+    before = -1
+    for who in drawn:
+        if who == before:
+            continue
+        before = who
+        if lots[who] != 0:
+            held[n_held] = who
+            # In fear longs bear less; what shorts fear is a rise
+            gives_up[n_held] = -day > panic_at[who] * nerve if lots[who] > 0 else day > panic_at[who]
+            n_held += 1
+        elif side[who] != 0:
+            gone[n_gone] = who
+            n_gone += 1
+        elif back_at[who] <= now:
+            free[n_free] = who
+            n_free += 1
+    return gone[:n_gone], held[:n_held], gives_up[:n_held], free[:n_free]
+
+
 class LeveragedTraders(Population):
     """Accounts that take positions with leverage, hold them, and leave or are made to leave."""
 
@@ -108,6 +137,7 @@ class LeveragedTraders(Population):
         c, n = self.config, self.size
         index = self.model.exchange.index(c.instrument)
         self._index, self._book = index, self.model.exchange.instruments[index]
+        self._lots = self.model.position[self.first : self.first + n, index]
         margin = self._book.margin
         if margin is None:
             raise ValueError(
@@ -159,7 +189,7 @@ class LeveragedTraders(Population):
 
     def _positions(self, who: Ints) -> Ints:
         """Lots held by accounts."""
-        return np.asarray(self.model.position[self.rows[who], self._index])
+        return self._lots[who]
 
     # ------------------------------------------------------------------ positions that are open
 
@@ -250,15 +280,15 @@ class LeveragedTraders(Population):
         count = self._looks.poisson(self.size * c.pulse / c.look * rate)
         if count == 0:
             return []
-        who = np.unique(self._looks.integers(0, self.size, count))
-        lots = self._positions(who)
-        self._note_liquidated(who[(lots == 0) & (self.side[who] != 0)], view.seconds)
-        held, sign = who[lots != 0], np.sign(lots[lots != 0])
-        gives_up = -sign * day > self.panic_at[held] * np.where(sign > 0, self.nerve, 1.0)
+        drawn = self._looks.integers(0, self.size, count)
+        gone, held, gives_up, free = _sort_out(
+            drawn, self._lots, self.side, self.panic_at, self.nerve, self._back_at, day, view.seconds
+        )
+        self._note_liquidated(gone, view.seconds)
         leaves = gives_up | (self._draw.random(len(held)) < c.look / rate / c.holding)
-        reason = np.where(gives_up, np.where(sign > 0, Reason.PANIC, Reason.SHORT_COVER), Reason.NOISE)
-        free = who[(lots == 0) & (self._back_at[who] <= view.seconds)]
-        return [self._close(book, held[leaves], reason[leaves]), self._enter(view, book, free)]
+        held, gives_up = held[leaves], gives_up[leaves]
+        reason = np.where(gives_up, np.where(self._lots[held] > 0, Reason.PANIC, Reason.SHORT_COVER), Reason.NOISE)
+        return [self._close(book, held, reason), self._enter(view, book, free)]
 
     def _enter(self, view: View, book: Book, who: Ints) -> Records:
         """Orders of accounts that take a position: by their signal, with part of their cash."""
@@ -283,7 +313,8 @@ class LeveragedTraders(Population):
 
     def _note_liquidated(self, who: Ints, now: float | None = None) -> None:
         """Accounts whose position is gone without their doing: some come back later with new money and less leverage."""
-        who = who[self.side[who] != 0]
+        if len(who):
+            who = who[self.side[who] != 0]
         if len(who) == 0:
             return
         c = self.config

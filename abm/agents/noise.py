@@ -4,6 +4,7 @@ Orders come as a Poisson process, sizes are lognormal, sides are coin tosses. Th
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,6 @@ from abm.agents.view import BPS, View
 from abm.clock import Seconds
 from abm.exchange.messages import Reason, Records, Side, TimeInForce
 from abm.random import Block
-
-_ORDER = np.dtype(
-    [("who", np.int64), ("side", np.int64), ("tif", np.int64), ("size", np.float64), ("price", np.float64)]
-)
 
 
 class NoiseConfig(TraderConfig):
@@ -64,17 +61,15 @@ class NoiseTraders(Population):
             self.random, ("number", "who", "side", "size", "patient", "distance")
         )
 
-        def draw(n: int) -> npt.NDArray[np.void]:
-            orders = np.zeros(n, _ORDER)
-            orders["who"] = who.integers(0, max(self.size, 1), n)
-            orders["side"] = side.integers(0, 2, n)
-            orders["size"] = np.exp(location + c.size_sigma * size.standard_normal(n))
+        def draw(n: int) -> tuple[npt.NDArray[Any], ...]:
+            whose = who.integers(0, max(self.size, 1), n)
+            sides = side.integers(0, 2, n)
+            sizes = np.exp(location + c.size_sigma * size.standard_normal(n))
             rests = patient.random(n) < c.patient
-            orders["tif"] = np.where(rests, TimeInForce.GTC, TimeInForce.IOC)
             # A resting order is some distance behind the mid; one that trades at once may go `slippage` through it.
             behind = np.where(rests, distance.exponential(c.distance_bps * BPS, n), -c.slippage)
-            orders["price"] = np.where(orders["side"] == Side.BUY, 1.0 - behind, 1.0 + behind)
-            return orders
+            prices = np.where(sides == Side.BUY, 1.0 - behind, 1.0 + behind)  # in mids
+            return whose, sides, sizes, prices, np.where(rests, TimeInForce.GTC, TimeInForce.IOC)
 
         self._draw, self._mean = number, per_step
         self._began = self.model.scenario.clock.start.timestamp() % DAY
@@ -91,14 +86,14 @@ class NoiseTraders(Population):
         n = int(self._draw.poisson(self._mean * self.config.attention.factor(book, view.seconds, self._began)))
         if n == 0:
             return None
-        drawn = self._order.take(n)
+        who, side, size, price, tif = self._order.take(n)
         return self.limit(
             book,
-            drawn["side"],
-            book.mid * drawn["price"],
-            drawn["size"],
-            who=drawn["who"],
+            side,
+            book.mid * price,
+            size,
+            who=who,
             reason=Reason.NOISE,
-            tif=drawn["tif"],
+            tif=tif,
             lifetime=self.config.lifetime,
         )

@@ -1,29 +1,63 @@
 """Arrays of orders: written, joined, cut to what their senders can pay for, numbered. Compiled, since every population does it."""
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from abm.exchange.description import PPM
+from abm.exchange.instrument import Instrument
 from abm.exchange.messages import Kind, Records, Side, TimeInForce
 
 _LIMIT, _MARKET, _MASS_CANCEL = int(Kind.LIMIT), int(Kind.MARKET), int(Kind.MASS_CANCEL)
 _STOP, _PEGGED = int(Kind.STOP), int(Kind.PEGGED)
 _BUY, _GTC, _GTD = int(Side.BUY), int(TimeInForce.GTC), int(TimeInForce.GTD)
 
+TERMS = np.dtype(
+    [
+        ("unit", np.int64),  # money units of one tick times one lot
+        ("max_lots", np.int64),  # of an order
+        ("taker_ppm", np.int64),  # fee in millionths
+        ("on_margin", np.bool_),
+    ],
+    align=True,
+)
+"""What an instrument's orders may be, and cost those of a fee tier."""
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
+def terms_of(instruments: Sequence[Instrument], tier: int) -> Records:
+    """`TERMS` of each instrument for a fee tier."""
+    terms = np.zeros(len(instruments), TERMS)
+    for row, instrument in zip(terms, instruments, strict=True):
+        fee = instrument.fees[min(tier, len(instrument.fees) - 1)].taker
+        row["unit"], row["max_lots"] = instrument.unit, instrument.max_order_lots
+        row["taker_ppm"], row["on_margin"] = round(fee * PPM), instrument.margin is not None
+    return terms
+
+
+@lru_cache(256)
+def _one(value: int, dtype: Any) -> npt.NDArray[Any]:
+    return np.array([value], dtype)
+
+
 def each(value: Any, n: int, dtype: Any) -> npt.NDArray[Any]:
-    """A value for each of n: a scalar repeated, or an array of n."""
-    if isinstance(value, np.ndarray) and value.dtype == dtype and value.shape == (n,) and value.flags.c_contiguous:
-        return value
-    array = np.empty(n, dtype)
-    array[:] = value
-    return array
+    """A value for each of n as `write` takes it: an array of n, or of one number that is the same for all; not to be written to."""
+    if isinstance(value, int):
+        return _one(value, dtype)
+    array = np.ascontiguousarray(value, dtype)  # with at least one dimension
+    return array if len(array) == 1 or array.shape == (n,) else np.ascontiguousarray(np.broadcast_to(array, n))
+
+
+@njit(cache=True)
+def _at(values: Any, i: int) -> Any:
+    return values[i] if len(values) > 1 else values[0]
 
 
 @njit(cache=True)
@@ -59,7 +93,7 @@ def write(
         display: Fraction shown of each order; 0 for all.
         flags: `Flag`.
         who: Accounts, counted from 0 within the population.
-        side: `Side` of each.
+        side: `Side` of each; this and what follows may be one for all.
         price: Currency; rounded to a tick away from the market, and kept within the instrument's range.
         quantity: Coins or shares; rounded down to lots.
         reason: `Reason` of each.
@@ -70,21 +104,22 @@ def write(
     """
     n = 0
     for i in range(len(who)):
-        lots = np.int64(quantity[i] / lot + 1e-9)
-        if not (quantity[i] > 0.0) or lots < 1:
+        size = _at(quantity, i)
+        lots = np.int64(size / lot + 1e-9)
+        if not (size > 0.0) or lots < 1:
             continue
-        m = out[n]
+        m, buys = out[n], _at(side, i) == _BUY
         m.time, m.order, m.trigger, m.self_trade = 0, 0, 0, 0
-        m.kind, m.instrument, m.owner, m.side = kind, instrument, first + who[i], side[i]
-        m.quantity, m.reason, m.flags, m.tif, m.expiry = lots, reason[i], flags, tif[i], 0
+        m.kind, m.instrument, m.owner, m.side = kind, instrument, first + who[i], _at(side, i)
+        m.quantity, m.reason, m.flags, m.tif, m.expiry = lots, _at(reason, i), flags, _at(tif, i), 0
         m.display = 0 if display == 0.0 else max(np.int64(1), np.int64(lots * display))
-        if expiry > 0 and tif[i] == _GTC:
+        if expiry > 0 and m.tif == _GTC:
             m.tif, m.expiry = _GTD, expiry
         m.price = 0
         if kind == _LIMIT:
             # A millionth of a tick forgives the float's last digits.
-            ticks = price[i] / tick
-            rounded = math.floor(ticks + 1e-6) if side[i] == _BUY else math.ceil(ticks - 1e-6)
+            ticks = _at(price, i) / tick
+            rounded = math.floor(ticks + 1e-6) if buys else math.ceil(ticks - 1e-6)
             m.price = np.int32(min(max(rounded, 1), n_ticks - 1))
         n += 1
     return n
@@ -96,17 +131,13 @@ def fit(
     first: int,
     next_id: int,
     now: int,
-    asks: Ints,
-    units: Ints,
-    max_lots: Ints,
-    on_margin: npt.NDArray[np.bool_],
-    taker_ppm: Ints,
+    tops: Records,
+    terms: Records,
     cash: Ints,
     cash_reserved: Ints,
     position: Ints,
     position_reserved: Ints,
-    spent: Ints,
-    sold: Ints,
+    scratch: Ints,
 ) -> int:
     """Cut orders to free means, drop what is left without a lot, stamp the time, and number new orders that have no id.
 
@@ -118,17 +149,13 @@ def fit(
         first: The population's first account.
         next_id: First of at least `len(messages)` fresh order ids.
         now: Time of the decision in ns.
-        asks: Best ask of each instrument in ticks, 0 where there is none.
-        units: Money units of one tick times one lot, by instrument.
-        max_lots: Largest order, by instrument.
-        on_margin: Whether each instrument has margin.
-        taker_ppm: Taker fee of each instrument for the population's tier, in millionths.
+        tops: A `VIEW` record of each instrument.
+        terms: `TERMS` of each instrument for the population's tier.
         cash: Cash of all accounts, in money units.
         cash_reserved: What their resting buys hold back.
         position: Lots held, accounts x instruments.
         position_reserved: Lots that resting sales hold back.
-        spent: Zeros, one for each account of the population; used as scratch and left as zeros.
-        sold: Zeros, accounts of the population x instruments; used as scratch and left as zeros.
+        scratch: Zeros, accounts of the population x (money spent, and lots sold of each instrument); left as zeros.
 
     Returns:
         How many messages are kept.
@@ -137,43 +164,46 @@ def fit(
         ValueError: A message is of an account that is not the population's.
     """
     kept = 0
-    n_instruments = len(units)
+    n_instruments = len(terms)
     for i in range(len(messages)):
         message = messages[i]
         kind = message.kind
         owner = message.owner
         own = owner - first
-        if own < 0 or own >= len(spent):
+        if own < 0 or own >= len(scratch):
             raise ValueError("a population may only send messages of its own accounts")
         instrument = message.instrument
         if kind == _MASS_CANCEL:
             if instrument < 0 or n_instruments == 1:
-                spent[own] = -cash_reserved[owner]
+                scratch[own, 0] = -cash_reserved[owner]
             for k in range(n_instruments):
                 if instrument < 0 or instrument == k:
-                    sold[own, k] = -position_reserved[owner, k]
+                    scratch[own, 1 + k] = -position_reserved[owner, k]
         elif kind == _LIMIT or kind == _MARKET:
-            lots = min(message.quantity, max_lots[instrument])
-            if on_margin[instrument]:
+            lots = min(message.quantity, terms[instrument].max_lots)
+            if terms[instrument].on_margin:
                 pass
             elif message.side == 0:
                 # A market order is reckoned a little above the best ask, where its last lots may trade.
-                price = message.price if kind == _LIMIT else asks[instrument] + asks[instrument] // 100
+                price = (
+                    message.price if kind == _LIMIT else tops[instrument].best_ask + tops[instrument].best_ask // 100
+                )
                 if price > 0:
-                    free = cash[owner] - cash_reserved[owner] - spent[own]
-                    cost = np.int64(price) * units[instrument]
-                    ppm = taker_ppm[instrument]
+                    free = cash[owner] - cash_reserved[owner] - scratch[own, 0]
+                    cost = np.int64(price) * terms[instrument].unit
+                    ppm = terms[instrument].taker_ppm
                     lots = min(lots, np.int64(free / (cost * (1.0 + ppm * 1e-6))))
                     while lots > 0 and lots * cost + np.int64(lots * cost * (ppm * 1e-6)) + 1 > free:
                         lots -= 1
                     if lots > 0:
-                        spent[own] += lots * cost + np.int64(lots * cost * (ppm * 1e-6)) + 1
+                        scratch[own, 0] += lots * cost + np.int64(lots * cost * (ppm * 1e-6)) + 1
             else:
                 lots = min(
-                    lots, position[owner, instrument] - position_reserved[owner, instrument] - sold[own, instrument]
+                    lots,
+                    position[owner, instrument] - position_reserved[owner, instrument] - scratch[own, 1 + instrument],
                 )
                 if lots > 0:
-                    sold[own, instrument] += lots
+                    scratch[own, 1 + instrument] += lots
             if lots <= 0:
                 continue
             message.quantity = lots
@@ -186,7 +216,6 @@ def fit(
         kept += 1
     for i in range(len(messages)):
         own = messages[i].owner - first
-        spent[own] = 0
-        for k in range(n_instruments):
-            sold[own, k] = 0
+        for k in range(n_instruments + 1):
+            scratch[own, k] = 0
     return kept

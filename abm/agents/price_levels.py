@@ -44,9 +44,9 @@ def _put(
     before: Ints,
     buckets: Ints,
     levels: Floats,
-) -> tuple[int, int]:
-    """Set levels; answers the lowest and the highest bucket that got one."""
-    lowest, highest = _BUCKETS, -1
+) -> tuple[int, int, float, float]:
+    """Set levels; answers the lowest and the highest bucket that got one, and the lowest and the highest level."""
+    lowest, highest, least, greatest = _BUCKETS, -1, math.inf, 0.0
     for k in range(len(who)):
         account = who[k]
         _take_out(account, heads, following, before, buckets)
@@ -60,7 +60,14 @@ def _put(
             before[heads[here]] = account
         heads[here] = account
         lowest, highest = min(lowest, here), max(highest, here)
-    return lowest, highest
+        least, greatest = min(least, price), max(greatest, price)
+    return lowest, highest, least, greatest
+
+
+@njit(cache=True)
+def _drop(who: Ints, heads: Ints, following: Ints, before: Ints, buckets: Ints) -> None:
+    for account in who:
+        _take_out(account, heads, following, before, buckets)
 
 
 @njit(cache=True)
@@ -127,17 +134,15 @@ class PriceLevels:
 
     def set(self, who: Ints, prices: Floats) -> None:
         """Give accounts their levels in place of those they had; what is not a finite price above 0 means none."""
-        lowest, highest = _put(
+        lowest, highest, least, greatest = _put(
             who, prices, self._reference, self._heads, self._following, self._before, self._buckets, self._levels
         )
         self._start = max(self._start, highest) if self._falls else min(self._start, lowest)
-        given = prices[(prices > 0.0) & np.isfinite(prices)]
-        if len(given):
-            self._next = max(self._next, given.max()) if self._falls else min(self._next, given.min())
+        self._next = max(self._next, greatest) if self._falls else min(self._next, least)
 
     def drop(self, who: Ints) -> None:
         """Forget the levels of accounts."""
-        self.set(who, np.full(len(who), np.nan))
+        _drop(who, self._heads, self._following, self._before, self._buckets)
 
     def reached(self, price: float) -> Ints:
         """Accounts whose level the price has reached, in their order; their levels are forgotten."""

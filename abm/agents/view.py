@@ -7,9 +7,14 @@ import numpy.typing as npt
 
 from abm.clock import seconds
 from abm.exchange.instrument import Instrument
+from abm.exchange.messages import Records
+from abm.exchange.reading import VIEW
 
 BPS = 1e-4
 """One basis point."""
+
+_NAMES = VIEW.names or ()
+_TICKS = slice(_NAMES.index("best_bid"), _NAMES.index("mark") + 1)  # best bid, best ask, last price and mark of a top
 
 
 class Book:
@@ -43,7 +48,7 @@ class Book:
         self._history = history
         self.step = step
         self._step_s = step_s
-        self.mid: float = float(history[step])
+        self.mid: float = history.item(step)
         """Mid price in currency; where a side is empty what was known last stands in (at first the reference price)."""
 
     @property
@@ -75,7 +80,7 @@ class Book:
 
     def mid_before(self, ago: str | float) -> float:
         """The mid price `ago` (such as `"5min"`) before now; the first one where the run is younger than that."""
-        return float(self._history[max(0, self.step - round(seconds(ago) / self._step_s))])
+        return self._history.item(max(0, self.step - round(seconds(ago) / self._step_s)))
 
     def return_over(self, window: str | float) -> float:
         """Return of the mid over the window that ends now."""
@@ -89,19 +94,19 @@ class Book:
 class View:
     """What anyone may see at the start of a step: `view["btc-spot"]` is a `Book`."""
 
-    __slots__ = ("_books", "_history", "_instruments", "_quotes", "_step_s", "step", "time_ns")
+    __slots__ = ("_books", "_history", "_instruments", "_step_s", "_tops", "step", "time_ns")
 
     def __init__(
         self,
         instruments: tuple[Instrument, ...],
-        quotes: Any,
+        tops: Records,
         history: npt.NDArray[np.float64],
         step: int,
         step_s: float,
         time_ns: int,
     ) -> None:
         self._instruments = instruments
-        self._quotes = quotes
+        self._tops = tops
         self._history = history
         self._books: dict[str, Book] = {}
         self.step = step
@@ -123,8 +128,6 @@ class View:
     def _book(self, name: str) -> Book:
         for index, instrument in enumerate(self._instruments):
             if instrument.name == name:
-                quotes = self._quotes
-                top = (quotes.best_bid, quotes.best_ask, quotes.last, quotes.mark)
-                ticks = tuple(int(column[index]) for column in top)
-                return Book(instrument, index, ticks, self._history[index], self.step, self._step_s)
+                top: Any = self._tops.item(index)
+                return Book(instrument, index, top[_TICKS], self._history[index], self.step, self._step_s)
         raise KeyError(f"{name!r} is not traded here; there is {', '.join(i.name for i in self._instruments)}")

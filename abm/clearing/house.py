@@ -183,12 +183,12 @@ class ClearingHouse(Ledger):
         """Money units that accounts are worth at the marks: cash, posted margin, and what open positions with margin add."""
         which = np.arange(len(self._exchange.accounts.cash)) if rows is None else np.asarray(rows)
         equity = np.zeros(len(which), np.int64)
-        self._exchange.between(read_equity, which.astype(np.int64), equity)
+        self._exchange.read(read_equity, which.astype(np.int64), equity)
         return equity
 
     def liquidation_prices(self, instrument: str) -> npt.NDArray[np.float64]:
         """For each account the price at which its position would be liquidated, other marks as they are; nan where there is none."""
         index, _ = self._margin(instrument)
         ticks = np.zeros(len(self._exchange.accounts.cash), np.int64)
-        self._exchange.between(read_liquidation_ticks, index, ticks)
+        self._exchange.read(read_liquidation_ticks, index, ticks)
         return np.where(ticks > 0, ticks * self._exchange.instruments[index].tick, np.nan)

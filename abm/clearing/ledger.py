@@ -145,7 +145,7 @@ class Ledger:
     def free_cash(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
         """Money units that accounts may pay out: not reserved, nor needed behind crossed positions."""
         free = np.zeros(len(rows), np.int64)
-        self._exchange.between(read_free, np.asarray(rows, np.int64), free)
+        self._exchange.read(read_free, np.asarray(rows, np.int64), free)
         return free
 
     def _amounts(
@@ -246,7 +246,7 @@ class Ledger:
         shape = accounts.position.shape
         cash = np.zeros(shape[0], np.int64)
         lots, bids, asks = (np.zeros((shape[1], shape[0]), np.int64).T for _ in range(3))
-        exchange.between(read_needs, cash, lots, bids, asks)
+        exchange.read(read_needs, cash, lots, bids, asks)
         reserved = accounts.cash_reserved.copy()
         for k, instrument in enumerate(exchange.instruments):
             name, position, held = instrument.name, accounts.position[:, k], accounts.position_reserved[:, k]
@@ -272,7 +272,7 @@ class Ledger:
         """Look for positions that the index would miss, and for money that stands where nothing does."""
         shape = self._exchange.accounts.position.shape
         found = np.zeros((shape[1], shape[0]), np.int64).T
-        self._exchange.between(read_faults, found)
+        self._exchange.read(read_faults, found)
         for k, name in enumerate(names):
             for bit, what in _POSITION_FAULTS.items():
                 which = (found[:, k] & bit) != 0

@@ -165,4 +165,5 @@ def read(path: Path) -> tuple[tuple[Instrument, ...], dict[str, int], Memory]:
         where = values.pop("index") if name in SPARSE else slice(0, count)
         for field, column in values.items():
             rows[field][where] = column
+    memory.make_room()  # what the numbers of room say is what tables had when they were written
     return instruments, manifest["state"], memory

@@ -74,6 +74,12 @@ def kernel(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
+@kernel
+def address(records: Any) -> int:
+    """Where an array starts; NumPy takes five times as long to say it."""
+    return int(records.ctypes.data)
+
+
 class Component:
     """A large step of a kernel that is compiled by itself and reached by its address, which the `ENGINE` record holds.
 

@@ -12,7 +12,7 @@ from abm.exchange.calendar import Sessions
 from abm.exchange.compilation import kernel
 from abm.exchange.description import Frozen
 from abm.exchange.exchange import Exchange
-from abm.exchange.messages import MESSAGE, Kind, Records, Reject, join
+from abm.exchange.messages import ANONYMOUS, MESSAGE, Kind, Records, Reject
 
 NS_PER_MS = 1_000_000
 
@@ -53,6 +53,9 @@ class Limits(Frozen):
     )
 
 
+_NO_DELAYS = np.zeros(0, np.int64)
+
+
 class Batch:
     """What one trader, or population, sends at one moment.
 
@@ -65,35 +68,67 @@ class Batch:
 
     def __init__(self, messages: Records, delays: npt.NDArray[np.int64] | None = None) -> None:
         self.messages = messages
-        self.delays = delays
+        self.delays = _NO_DELAYS if delays is None else delays
 
 
 @kernel
-def delay(messages: Records, delays: npt.NDArray[np.int64], scratch: npt.NDArray[np.int64]) -> None:
-    """Add to the time of each message the latency of its owner: what an owner sends at one moment arrives in the order it was sent.
+def collect(
+    messages: Records,
+    delays: npt.NDArray[np.int64],
+    scratch: npt.NDArray[np.int64],
+    sent: Records,
+    place: int,
+    earliest: int,
+    latest: int,
+) -> None:
+    """Copy messages to `sent` from `place` on, with the times of their arrival, which are held between two.
 
+    Each has the latency of its owner: what an owner sends at one moment arrives in the order it was sent. No `delays`, no latency.
     `scratch` holds a zero for each owner from -1 on, and does so again in the end.
     """
     drawn = 0
     for m in range(len(messages)):
-        owner = messages[m].owner + 1
-        if scratch[owner] == 0:
-            scratch[owner] = delays[drawn] + 1
-            drawn += 1
-        messages[m].time += scratch[owner] - 1
-    for m in range(len(messages)):
-        scratch[messages[m].owner + 1] = 0
+        row = sent[place + m] = messages[m]
+        time = row.time
+        if len(delays) > 0:
+            owner = row.owner + 1
+            if scratch[owner] == 0:
+                scratch[owner] = delays[drawn] + 1
+                drawn += 1
+            time += scratch[owner] - 1
+        sent[place + m].time = min(max(time, earliest), latest)
+    if len(delays) > 0:
+        for m in range(len(messages)):
+            scratch[messages[m].owner + 1] = 0
 
 
 @kernel
-def by_arrival(sent: Records, tape: Records, earliest: int, latest: int) -> None:
-    """Copy messages to `tape` in the order of their times, which are held between two; equal ones, and the last of all, keep their place."""
-    times = np.empty(len(sent), np.int64)
-    for m in range(len(sent)):
-        sent[m].time = min(max(sent[m].time, earliest), latest)
+def by_arrival(sent: Records, tape: Records) -> None:
+    """Copy as many messages as `tape` holds in the order of their times; equal ones keep their place.
+
+    Sorted by one byte of the time after the other, from the least: that takes no comparisons, and a step has few bytes.
+    """
+    n = len(tape)
+    times, order = np.empty(n, np.int64), np.arange(n)
+    other_times, other_order, counts = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(257, np.int64)
+    earliest = latest = sent[0].time
+    for m in range(n):
         times[m] = sent[m].time
-    order = np.argsort(times, kind="mergesort")
-    for m in range(len(sent)):
+        earliest, latest = min(earliest, times[m]), max(latest, times[m])
+    for shift in range(0, 64, 8):
+        if (latest - earliest) >> shift == 0:
+            break
+        counts[:] = 0
+        for k in range(n):
+            counts[(((times[k] - earliest) >> shift) & 255) + 1] += 1
+        for byte in range(256):
+            counts[byte + 1] += counts[byte]
+        for k in range(n):
+            byte = ((times[k] - earliest) >> shift) & 255
+            other_times[counts[byte]], other_order[counts[byte]] = times[k], order[k]
+            counts[byte] += 1
+        times, order, other_times, other_order = other_times, other_order, times, order
+    for m in range(n):
         tape[m] = sent[order[m]]
 
 
@@ -122,10 +157,14 @@ class Gateway:
         self._limits = limits or Limits()
         self._buying_power = buying_power
         self._frozen = frozen
-        self._sessions = Sessions(exchange.instruments, start) if start is not None else None
-        self._scratch = np.zeros(64, np.int64)
-        self._clock = np.zeros(1, MESSAGE)
-        self._clock["kind"], self._clock["owner"], self._clock["instrument"] = Kind.CLOCK, -1, -1
+        calendars = any(instrument.calendar is not None for instrument in exchange.instruments)
+        self._sessions = Sessions(exchange.instruments, start) if start is not None and calendars else None
+        self._owners = len(exchange.accounts.cash)
+        self._scratch = np.zeros(self._owners + 1, np.int64)
+        self._sent = np.zeros(1024, MESSAGE)
+        clock = np.zeros(1, MESSAGE)
+        clock["kind"], clock["owner"], clock["instrument"] = Kind.CLOCK, ANONYMOUS, -1
+        self._clock = Batch(clock)
         self._window: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = (
             np.empty(0, np.int64),
             np.empty(0, np.int64),
@@ -139,23 +178,31 @@ class Gateway:
         Messages carry the time they were sent in `time` and leave with that of their arrival, at the earliest now and at the latest `end`.
         What is refused here stays on the tape as a `REFUSED` message with its reason.
         """
-        parts = [] if self._sessions is None else [self._sessions.until(end)]
-        parts += [batch.messages for batch in batches if len(batch.messages)]
-        clock = self._clock.copy()
-        clock["time"] = end
-        for batch in batches:
-            if batch.delays is not None and len(batch.messages):
-                delay(batch.messages, batch.delays, self._scratch_for(batch.messages))
-        sent = join([*parts, clock])
-        tape = np.empty_like(sent)
-        by_arrival(sent, tape, self._exchange.time, end)
+        self._clock.messages["time"] = end
+        sent = [batch for batch in batches if len(batch.messages)]
+        sent.append(self._clock)
+        if self._sessions is not None:
+            sent.insert(0, Batch(self._sessions.until(end)))
+        count = sum([len(batch.messages) for batch in sent])
+        if len(self._sent) < count:
+            self._sent = np.zeros(2 * count, MESSAGE)
+        place, earliest = 0, self._exchange.time
+        for batch in sent:
+            messages = batch.messages
+            scratch = self._scratch_for(messages)
+            collect(messages, batch.delays, scratch, self._sent, place, earliest, end)
+            place += len(messages)
+        tape = np.empty(count, MESSAGE)
+        by_arrival(self._sent, tape)
         self._refuse(tape[:-1])
         return tape
 
     def _scratch_for(self, messages: Records) -> npt.NDArray[np.int64]:
-        owners = len(self._exchange.accounts.cash) or int(messages["owner"].max()) + 1
-        if len(self._scratch) < owners + 1:
-            self._scratch = np.zeros(2 * owners + 1, np.int64)
+        """A zero for each owner; of an exchange without accounts, for as many as were heard of."""
+        if self._owners == 0:
+            owners = int(messages["owner"].max(initial=0)) + 1
+            if len(self._scratch) < owners + 1:
+                self._scratch = np.zeros(2 * owners + 1, np.int64)
         return self._scratch
 
     def _refuse(self, tape: Records) -> None:

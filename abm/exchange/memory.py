@@ -275,6 +275,8 @@ TABLES = {
     "scores": SCORE,
 }
 OUTPUTS = {"trades": TRADE, "events": EVENT, "liquidations": LIQUIDATION}
+_NONE = {name: np.empty(0, dtype) for name, dtype in OUTPUTS.items()}
+_RAW = {name: np.dtype((np.void, dtype.itemsize)) for name, dtype in OUTPUTS.items()}
 STYLES, DEFICITS = ("full", "ladder", "staged"), ("rank", "water", "socialise")
 LADDER, IN_STAGES = STYLES.index("ladder"), STYLES.index("staged")
 WATER, SOCIALISE = DEFICITS.index("water"), DEFICITS.index("socialise")
@@ -490,7 +492,7 @@ class Memory:
 
     def __getitem__(self, name: str) -> int:
         """A number of the `ENGINE` record; a structured array would take ten times as long to say it."""
-        return int(self._words[_PLACE[name]])
+        return self._words.item(_PLACE[name])
 
     def __setitem__(self, name: str, value: int) -> None:
         self._words[_PLACE[name]] = value
@@ -638,12 +640,11 @@ class Memory:
             self._put(name, new)
 
     def prepare(self, messages: int) -> None:
-        """Make room for the orders that so many messages may create."""
+        """Make room for the orders that so many messages may create. For the rest the pass asks when it needs more."""
         fresh = self["fresh"]
         for name in ("orders", "terms"):
             self.grow(name, fresh + messages + 1, fresh)
         self._messages = messages
-        self.make_room()
 
     def admit(self, message: np.void, ahead: int) -> None:
         """Make room for the order id and the owner of a message if they are beyond those known, and for `ahead` more ids like it."""
@@ -682,11 +683,13 @@ class Memory:
 
     def drain(self, name: str) -> Records:
         """What has been written to `trades` or `events` since the last time: a copy, or, where there is much, the table itself."""
-        used, table = self[f"n_{name}"], self.tables[name]
+        used = self[f"n_{name}"]
         if used == 0:
-            return np.empty(0, OUTPUTS[name])
+            return _NONE[name]
+        table = self.tables[name]
         self[f"n_{name}"] = 0
         if used > 4096:
             self._put(name, np.empty(len(table), OUTPUTS[name]))
             return table[:used]
-        return table[:used].copy()
+        # As bytes, since NumPy copies records field by field
+        return table[:used].view(_RAW[name]).copy().view(OUTPUTS[name])

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abm.agents.orders import each, fit, write
+from abm.agents.orders import TERMS, each, fit, write
 from abm.exchange.messages import MESSAGE, Kind, Records, Side, TimeInForce, join
+from abm.exchange.reading import VIEW
 
 ACCOUNTS, FIRST, PPM = 3, 2, 1_000_000
 
@@ -26,29 +27,28 @@ class Means:
     unit: int = 3
     ask: int = 100
     on_margin: bool = False
-    scratch: tuple[np.ndarray, ...] = field(default_factory=lambda: (np.zeros(3, np.int64), np.zeros((3, 1), np.int64)))
+    scratch: np.ndarray = field(default_factory=lambda: np.zeros((3, 2), np.int64))
 
     def fit(self, messages: Records) -> Records:
         def column(values: list[int]) -> np.ndarray:
             return np.array([0] * FIRST + values, np.int64)
 
+        tops = np.zeros(1, VIEW)
+        tops["best_ask"] = self.ask
         kept = fit(
             messages,
             FIRST,
             50,
             1000,
-            np.array([self.ask], np.int64),
-            np.array([self.unit], np.int64),
-            np.array([self.max_lots], np.int64),
-            np.array([self.on_margin]),
-            np.array([self.taker_ppm], np.int64),
+            tops,
+            np.array([(self.unit, self.max_lots, self.taker_ppm, self.on_margin)], TERMS),
             column(self.cash),
             column(self.cash_reserved),
             column(self.lots)[:, None].copy(),
             column(self.lots_reserved)[:, None].copy(),
-            *self.scratch,
+            self.scratch,
         )
-        assert not any(array.any() for array in self.scratch)
+        assert not self.scratch.any()
         return messages[:kept]
 
 
@@ -234,10 +234,11 @@ def test_join_puts_records_one_after_the_other() -> None:
     assert len(join([])) == 0
 
 
-def test_each_repeats_a_scalar_and_passes_an_array() -> None:
+def test_each_makes_one_of_a_scalar_and_passes_an_array() -> None:
     array = np.arange(3)
     assert each(array, 3, np.int64) is array
-    assert each(2, 3, np.float64).tolist() == [2.0, 2.0, 2.0]
+    assert each(2, 3, np.float64).tolist() == [2.0]
+    assert each(2.5, 3, np.float64).tolist() == [2.5]
     assert each([1, 2, 3], 3, np.float64).dtype == np.float64
     with pytest.raises(ValueError, match="broadcast"):
         each([1, 2], 3, np.int64)

@@ -329,7 +329,7 @@ def result() -> Result:
         flows=pd.DataFrame(),
         accounts=pd.DataFrame(),
         liquidations=pd.DataFrame(),
-        _trades=lambda: trades,
+        _trades=lambda: iter([trades]),
     )
 
 
