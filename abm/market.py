@@ -1,5 +1,6 @@
 """The market: a Mesa model that wires traders, gateway, exchange, ledger and recorder together, and the step that drives them."""
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
@@ -83,9 +84,13 @@ class Market(mesa.Model):  # type: ignore[misc]
             self._sample, Schedule(interval=described.clock.units(described.recording.interval), start=0.0)
         )
         self._clocks = [
-            _FundingClock(self, instrument)
+            clock(self, instrument)
             for instrument in instruments
-            if instrument.margin and instrument.margin.funding
+            for clock, runs in (
+                (_FundingClock, instrument.margin and instrument.margin.funding),
+                (_VariationClock, instrument.margin and instrument.kind == "future"),
+            )
+            if runs
         ]
         if self.exchange.fund >= 0:
             self.house.credit(np.array([self.exchange.fund], np.int32), "insurance fund", cash=described.insurance_fund)
@@ -312,6 +317,23 @@ class _FundingClock:
 
     def _pay(self) -> None:
         self._house.pay_funding(self._name)
+
+
+class _VariationClock:
+    """Has the day's profits and losses of one future paid at its mark as a session closes; each day where trading never ends."""
+
+    def __init__(self, market: Market, instrument: Instrument) -> None:
+        self._market, self._name = market, instrument.name
+        clock, calendar = market.scenario.clock, instrument.calendar
+        if calendar is None:
+            market.schedule_recurring(self._settle, Schedule(interval=clock.units("1d"), start=clock.units("1d")))
+            return
+        for _, closes in calendar.between(clock.start, clock.end):
+            if closes < clock.end:
+                market.schedule_event(self._settle, at=math.ceil(clock.units(clock.seconds_at(closes))))
+
+    def _settle(self) -> None:
+        self._market.house.settle_variation(self._name, self._market.view()[self._name].mark)
 
 
 def run(scenario: Scenario | str, progress: Progress | None = None) -> Result:

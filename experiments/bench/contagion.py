@@ -89,24 +89,31 @@ def _spreading() -> tuple[float, float, int]:
 
 
 def only(scenario: Scenario, asset: str) -> Scenario:
-    """What is left of a scenario without the instruments of other assets and without all traders who trade them too."""
+    """What is left of a scenario without the instruments of other assets and without all traders who know of them; makers keep its books."""
     kept = {name: of for name, of in scenario.instruments.items() if name.partition("-")[0] == asset}
     traders: dict[str, TraderConfig] = {}
     for name, config in scenario.traders.items():
-        books = getattr(config, "books", None)
-        if isinstance(books, Mapping) and any(book in kept for book in books):
-            mine = {book: terms for book, terms in books.items() if book in kept}
+        mine = {book: terms for book, terms in getattr(config, "books", {}).items() if book in kept}
+        if mine:
             traders[name] = config.model_copy(update={"books": mine, "instrument": next(iter(mine))})
-        elif all(each in kept for each in (config.instrument, *config.traded)):
+        elif not _names(config.model_dump()) & (set(scenario.instruments) - set(kept)):
             traders[name] = config
     return scenario.model_copy(update={"instruments": kept, "traders": traders, "compare": ()})
 
 
+def _names(value: Any) -> set[str]:
+    """All words in a configuration."""
+    if isinstance(value, Mapping):
+        return set().union(*({key} | _names(item) for key, item in value.items()))
+    if isinstance(value, list | tuple):
+        return set().union(*map(_names, value))
+    return {value} if isinstance(value, str) else set()
+
+
 def _beside(report: Report, repeat: int, hours: float) -> None:
     """Runs of one asset and of all, in turn: how the time grows beside the messages."""
-    every = load("markets")
-    end = every.clock.start + timedelta(hours=hours)
-    every = every.model_copy(update={"clock": every.clock.model_copy(update={"end": end})})
+    every = _until(load("markets"), hours)
+    _run(_until(every, 0.1))  # compiles
     pairs = [(_run(only(every, FIRST)), _run(every)) for _ in range(repeat)]
     for k, (name, scenario) in enumerate(((FIRST, only(every, FIRST)), ("all", every))):
         seconds = median(pair[k][0] for pair in pairs)
@@ -120,6 +127,12 @@ def _beside(report: Report, repeat: int, hours: float) -> None:
     report.figures.append(
         Figure("growth of the time to that of messages", "", growth, "times", None, "<= 1", growth <= 1.0)
     )
+
+
+def _until(scenario: Scenario, hours: float) -> Scenario:
+    """The first hours of it."""
+    end = scenario.clock.start + timedelta(hours=hours)
+    return scenario.model_copy(update={"clock": scenario.clock.model_copy(update={"end": end})})
 
 
 def _run(scenario: Scenario) -> tuple[float, int]:
