@@ -16,7 +16,7 @@ from abm.clearing.house import ClearingHouse
 from abm.clock import seconds
 from abm.contagion.layer import Contagion
 from abm.exchange.exchange import Exchange, Report
-from abm.exchange.gateway import Gateway
+from abm.exchange.gateway import Gateway, Refusal
 from abm.exchange.instrument import Instrument
 from abm.exchange.messages import Records
 from abm.record import Recorder, Result
@@ -66,7 +66,9 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.observers: list[Observer] = []
         """Desks that work parent orders, the clock of a fund's fixing, and whoever else is to learn of each step."""
         self.exchange = Exchange(instruments, accounts=self._rows, ledger=True)
-        self.gateway = Gateway(self.exchange, start=described.clock.start)
+        self.refusals: list[Refusal] = []
+        """Who says which messages come from frozen accounts: hubs that have failed."""
+        self.gateway = Gateway(self.exchange, frozen=self._refused, start=described.clock.start)
         self.house = ClearingHouse(self.exchange)
         accounts = self.exchange.accounts
         self.cash, self.cash_reserved = accounts.cash, accounts.cash_reserved
@@ -287,6 +289,13 @@ class Market(mesa.Model):  # type: ignore[misc]
             if population.first <= row < population.first + population.size:
                 return population.name
         return ""
+
+    def _refused(self, tape: Records) -> npt.NDArray[np.bool_]:
+        """Which messages come from frozen accounts."""
+        refused = np.zeros(len(tape), np.bool_)
+        for refuses in self.refusals:
+            refused |= refuses(tape)
+        return refused
 
     # ------------------------------------------------------------------ what came of it
 

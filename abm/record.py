@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -523,6 +523,8 @@ class Recorder:
         self.sample_network()
         market, scenario = self._market, self._market.scenario
         audit = market.house.audit()
+        beside = (f"{p.name}: {fault}" for p in market.populations for fault in p.faults())
+        audit = replace(audit, faults=(*audit.faults, *beside))
         bars = self._bars_table()
         network, nodes = self._network_tables()
         summary: dict[str, Any] = {
@@ -590,6 +592,7 @@ class Recorder:
                 "accounts": population.size,
                 "cash_start": int(cash.sum()) / MONEY_UNITS,
                 "cash_end": int(accounts.cash[population.rows].sum()) / MONEY_UNITS,
+                **population.about(),
             }
             for k, instrument in enumerate(self._instruments):
                 about[population.name][f"{instrument.name}_start"] = int(lots[:, k].sum()) * instrument.lot

@@ -170,6 +170,14 @@ class Population(mesa.Agent):  # type: ignore[misc]
         """
         return None
 
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with books that it keeps beside the ledger, one line each; empty if nothing is."""
+        return ()
+
+    def about(self) -> Mapping[str, Any]:
+        """What the summary of a run says of it besides its accounts, as plain values."""
+        return {}
+
     # ------------------------------------------------------------------ what links assets
 
     @classmethod
@@ -460,7 +468,7 @@ class Trader(Population):
         """Act at the interval `every`, from now on."""
         self.wake_every(self.every, start=self.model.seconds)
 
-    def endow(self) -> tuple[Numbers, Numbers]:
+    def endow(self) -> tuple[Numbers, Coins]:
         """What it was given when it was made."""
         return self._start
 

@@ -63,7 +63,7 @@ class CreditHubConfig(TraderConfig):
         600.0, ge=0, description="longest time for which a collapsed hub sells before it pays", examples=["10min"]
     )
     discount: float = Field(
-        0.05, ge=0, le=1, description="how far below the mid it and its debtors sell; 1 = at any price", examples=[0.05]
+        0.02, ge=0, le=1, description="how far below the mid it and its debtors sell; 1 = at any price", examples=[0.02]
     )
 
     @model_validator(mode="after")

@@ -85,7 +85,7 @@ class LendingPoolConfig(TraderConfig):
     liquidators: int = Field(4, ge=0, le=1000, description="accounts of liquidators", examples=[4])
     liquidator_cash: float = Field(2e6, ge=0, description="currency that each starts with", examples=[2e6])
     slippage: float = Field(
-        0.02, gt=0, lt=0.5, description="large borrowers sell no further than this from the mid", examples=[0.02]
+        0.02, gt=0, lt=0.5, description="no sale further than this fraction from the mid", examples=[0.02]
     )
 
     @model_validator(mode="before")
@@ -235,11 +235,12 @@ class PoolUsers(Population):
             return None
         held = np.maximum(self.model.position[self.rows[self.liquidators], self._index], 1)
         paid = self.model.exchange.accounts.basis[self.rows[self.liquidators], self._index] / MONEY_UNITS
-        cost = paid / (held * book.instrument.lot)  # at less a liquidation is a loss
+        # Below its cost a seized coin is sold at a loss; far below the mid venues refuse orders
+        floor = np.maximum(paid / (held * book.instrument.lot), book.mid * (1.0 - self.config.slippage))
         terms = {"reason": Reason.LIQUIDATION, "tif": TimeInForce.IOC}
         return join(
             [
-                self.limit_sell(book, cost, seized, who=self.liquidators, **terms),
+                self.limit_sell(book, floor, seized, who=self.liquidators, **terms),
                 self.market(
                     book,
                     Side.SELL,
