@@ -130,7 +130,7 @@ class Result:
         edges, nodes = (t[t["time"] == known.max()].drop(columns="time") for t in (self.network, self.nodes))
         return from_tables(edges, nodes)
 
-    def stages(self, asset: str | None = None, calm: str = "12h") -> pd.DataFrame:
+    def stages(self, asset: str | None = None, calm: str = "1d") -> pd.DataFrame:
         """In what order the stages of a cascade set in; see `abm.contagion.chain.stages`.
 
         Args:

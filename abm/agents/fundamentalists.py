@@ -16,11 +16,9 @@ from pydantic import Field
 from abm.agents.base import Ints, Numbers, Population, TraderConfig, trader
 from abm.agents.view import View
 from abm.clock import Seconds
-from abm.exchange.messages import Reason, Records, Side, TimeInForce
+from abm.exchange.messages import Phase, Reason, Records, Side, TimeInForce
 from abm.random import Wakeups
 from abm.world.fundamental import YEAR
-
-_PULSE = 5.0  # seconds between two rounds of looks
 
 
 class FundamentalistsConfig(TraderConfig):
@@ -30,6 +28,7 @@ class FundamentalistsConfig(TraderConfig):
     cash: float = Field(200e6, ge=0, description="currency held by all accounts together", examples=[200e6])
     coins: float = Field(2_700.0, ge=0, description="coins or shares held by all accounts together", examples=[2700])
     look: Seconds = Field(300.0, gt=0, description="mean time between two looks of an account", examples=["5min"])
+    pulse: Seconds = Field(5.0, gt=0, description="time between two rounds of looks", examples=["1min"])
     noise: float = Field(
         0.01, ge=0, le=1, description="standard deviation of the error of what is heard, as a fraction", examples=[0.01]
     )
@@ -75,7 +74,7 @@ class Fundamentalists(Population):
         """Of each account's estimate."""
         self._looked_at = np.zeros(n)
         self._wakeups = Wakeups(self.random("look"), n, c.look)
-        self.wake_every(max(_PULSE, self.model.scenario.clock.step))
+        self.wake_every(max(c.pulse, self.model.scenario.clock.step))
 
     def endow(self) -> tuple[Numbers, Numbers]:
         """The same for each account."""
@@ -83,10 +82,12 @@ class Fundamentalists(Population):
 
     def decide(self, view: View) -> Records | None:
         """Those who look hear the news; those who find the price too far off trade, at no worse than their estimate."""
+        c, book = self.config, view[self.config.instrument]
+        if book.phase == Phase.CLOSED:
+            return None
         who = self._wakeups.due(view.seconds)
         if len(who) == 0:
             return None
-        c, book = self.config, view[self.config.instrument]
         self._listen(who, view.seconds)
         mispricing = self.estimate[who] - np.log(book.mid)
         part = np.abs(mispricing) / self.threshold[who]

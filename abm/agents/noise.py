@@ -15,7 +15,7 @@ from abm.agents.base import Numbers, Population, TraderConfig, trader
 from abm.agents.execution import DAY
 from abm.agents.view import BPS, View
 from abm.clock import Seconds
-from abm.exchange.messages import Reason, Records, Side, TimeInForce
+from abm.exchange.messages import Phase, Reason, Records, Side, TimeInForce
 from abm.random import Block
 
 
@@ -83,6 +83,8 @@ class NoiseTraders(Population):
     def decide(self, view: View) -> Records | None:
         """This step's orders: limits near the mid that rest a while, the others trade at once."""
         book = view[self.config.instrument]
+        if book.phase == Phase.CLOSED:
+            return None
         n = int(self._draw.poisson(self._mean * self.config.attention.factor(book, view.seconds, self._began)))
         if n == 0:
             return None

@@ -12,10 +12,9 @@ from pydantic import Field
 from abm.agents.base import Numbers, Population, TraderConfig, trader
 from abm.agents.view import View
 from abm.clock import Seconds
-from abm.exchange.messages import Reason, Records, join
+from abm.exchange.messages import Phase, Reason, Records, join
 from abm.random import Wakeups
 
-_PULSE = 5.0  # seconds between two rounds of looks
 _LEVERAGE = 4.0  # in derivatives: both sides rest at once, and what is held must be carried too
 
 
@@ -45,6 +44,7 @@ class ValueConfig(TraderConfig):
         examples=[0.5],
     )
     look: Seconds = Field(600.0, gt=0, description="mean time between two looks of an account", examples=["10min"])
+    pulse: Seconds = Field(5.0, gt=0, description="time between two rounds of looks", examples=["1min"])
     display: float = Field(0.1, gt=0, le=1, description="fraction of a resting order that is shown", examples=[0.1])
 
 
@@ -67,7 +67,7 @@ class ValueTraders(Population):
         self._owned = traded.kind == "spot"
         if not self._owned and traded.margin is not None:
             self.set_leverage(c.instrument, min(_LEVERAGE, traded.margin.leverage))
-        self.wake_every(max(_PULSE, self.model.scenario.clock.step))
+        self.wake_every(max(c.pulse, self.model.scenario.clock.step))
 
     def endow(self) -> tuple[Numbers, Numbers]:
         """Means in proportion to the density of demand at each account's discount."""
@@ -79,12 +79,14 @@ class ValueTraders(Population):
 
     def decide(self, view: View) -> Records | None:
         """Those who look take their orders back and place them anew: all cash below the value, all coins above it."""
+        book = view[self.config.instrument]
+        if book.phase == Phase.CLOSED:
+            return None
         # At the opening the book is as patient people have left it.
         who = self._wakeups.due(view.seconds) if self._arrived else np.arange(self.size)
         self._arrived = True
         if len(who) == 0:
             return None
-        book = view[self.config.instrument]
         discount = self.discount[who]
         value = self.model.fundamental(self.config.instrument)
         held_for = value * (book.mid / value) ** self.anchoring[who]

@@ -15,6 +15,7 @@ BPS = 1e-4
 
 _NAMES = VIEW.names or ()
 _TICKS = slice(_NAMES.index("best_bid"), _NAMES.index("mark") + 1)  # best bid, best ask, last price and mark of a top
+_PHASE = _NAMES.index("phase")
 
 
 class Book:
@@ -30,6 +31,7 @@ class Book:
         "last_ticks",
         "mark_ticks",
         "mid",
+        "phase",
         "step",
     )
 
@@ -38,6 +40,7 @@ class Book:
         instrument: Instrument,
         index: int,
         quotes: tuple[int, ...],
+        phase: int,
         history: npt.NDArray[np.float64],
         step: int,
         step_s: float,
@@ -45,6 +48,8 @@ class Book:
         self.instrument = instrument
         self.index = index
         self.bid_ticks, self.ask_ticks, self.last_ticks, self.mark_ticks = quotes
+        self.phase = phase
+        """`Phase`: whether it trades, collects orders for an auction, or takes none."""
         self._history = history
         self.step = step
         self._step_s = step_s
@@ -129,5 +134,6 @@ class View:
         for index, instrument in enumerate(self._instruments):
             if instrument.name == name:
                 top: Any = self._tops.item(index)
-                return Book(instrument, index, top[_TICKS], self._history[index], self.step, self._step_s)
+                history = self._history[index]
+                return Book(instrument, index, top[_TICKS], top[_PHASE], history, self.step, self._step_s)
         raise KeyError(f"{name!r} is not traded here; there is {', '.join(i.name for i in self._instruments)}")

@@ -22,7 +22,8 @@ class Rule:
 
     Indicators: `flow` is the part that takers with certain reasons have of all that takers trade; `depth` what is bid within
     `recording.depth_bps` of the mid, of its median in the calm; `spread` the median spread, in those of the calm. Depth and spread fall and rise to
-    the threshold, and of both the calm is the part of the run given as `calm`.
+    the threshold, and of both the calm is the part of the run given as `calm`. A flow must besides be `over` times the largest that there was in
+    the calm, since some of it is usual: funds rebalance when New York opens.
     """
 
     indicator: Literal["flow", "depth", "spread"]
@@ -33,6 +34,8 @@ class Rule:
     """How long the threshold has to be passed without a break."""
     reasons: tuple[str, ...] = ()
     """Of `flow`: reasons of takers."""
+    over: float = 1.5
+    """Of `flow`: how many times the largest in the calm it must be."""
     elsewhere: bool = False
     """Whether other assets than the first are looked at, instead of it."""
 
@@ -43,7 +46,9 @@ RULES: Mapping[str, Rule] = {
     "panic": Rule("flow", 0.05, "1h", "10min", ("panic",)),
     "market_making_collapse": Rule("depth", 0.3, "5min", "5min"),
     "forced_liquidation": Rule("flow", 0.05, "1h", "10min", ("liquidation", "margin_call")),
-    "cross_market_sale": Rule("flow", 0.02, "1h", "10min", ("deleveraging", "margin_notice", "margin_call"), True),
+    "cross_market_sale": Rule(
+        "flow", 0.02, "1h", "10min", ("deleveraging", "margin_notice", "margin_call"), elsewhere=True
+    ),
 }
 """The stages of an institutional-exit cascade. The thresholds are ours [A], and the same for every run."""
 
@@ -52,7 +57,7 @@ def stages(
     bars: pd.DataFrame,
     flows: pd.DataFrame,
     asset: str = "btc",
-    calm: str = "12h",
+    calm: str = "1d",
     rules: Mapping[str, Rule] = RULES,
 ) -> pd.DataFrame:
     """When each stage set in.
@@ -83,13 +88,15 @@ def stages(
     for stage, rule in rules.items():
         values = _indicator(rule, bars, flows, mine, asset, times, calm_until, bar)
         falls = rule.indicator == "depth"
-        passed = values <= rule.threshold if falls else values >= rule.threshold
+        usual = 0.0 if rule.indicator != "flow" else rule.over * float(values[times < calm_until].max())
+        limit = max(rule.threshold, usual)
+        passed = values <= limit if falls else values >= limit
         stays = max(1, round(seconds(rule.stays) / bar.total_seconds()))
         met = np.flatnonzero(passed.rolling(stays).sum() >= stays)
         numbers = values.to_numpy(np.float64)
         worst = int(numbers.argmin() if falls else numbers.argmax())
         onset = times[met[0]] + bar if len(met) else pd.NaT
-        rows.append((stage, onset, float(numbers[worst]), times[worst] + bar, rule.threshold))
+        rows.append((stage, onset, float(numbers[worst]), times[worst] + bar, limit))
     table = pd.DataFrame(rows, columns=["stage", "onset", "worst", "at", "threshold"])
     return table.sort_values("onset", kind="stable", na_position="last", ignore_index=True)
 

@@ -37,7 +37,7 @@ def test_stages_are_told_in_the_order_in_which_they_set_in() -> None:
     flows += [(k, "btc-spot", "panic", 50.0) for k in range(850, 1000)]
     flows += [(k, "gold", "deleveraging", 50.0) for k in range(1000, 1100)]
     flows += [(k, "btc-spot", "deleveraging", 50.0) for k in range(100, 1100)]  # at home: no sale elsewhere
-    table = stages(*tables(24, depth, flows))
+    table = stages(*tables(24, depth, flows), calm="12h")
     assert table["stage"].tolist() == [
         "institutional_exit",
         "liquidity_drought",
@@ -53,6 +53,14 @@ def test_stages_are_told_in_the_order_in_which_they_set_in() -> None:
     assert onset["liquidity_drought"] == START + pd.Timedelta(minutes=832)
     # In an hour of 60 x 100 of noise and k x 20: the part of k is .05 or more where 20 k >= .05 (6000 + 50 x 60 + 20 k), from k = 24 on
     assert onset["institutional_exit"] == START + pd.Timedelta(minutes=740 + 24 + 9)
+
+
+def test_a_flow_that_is_usual_is_no_stage() -> None:
+    """Each day for an hour funds rebalance; on the third day there is twice as much of it."""
+    flows = [(day * 1440 + k, "gold", "deleveraging", 30.0) for day in (0, 1) for k in range(870, 930)]
+    flows += [(2 * 1440 + k, "gold", "deleveraging", 90.0) for k in range(870, 930)]
+    onset = stages(*tables(72, np.full(4320, 5.0), flows)).set_index("stage")["onset"]["cross_market_sale"]
+    assert pd.Timestamp("2026-02-07T14:30Z") < onset < pd.Timestamp("2026-02-07T15:30Z")
 
 
 def test_a_short_break_begins_the_time_anew() -> None:
