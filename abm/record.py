@@ -119,14 +119,17 @@ class Result:
         """The contagion network as it was at the last export until a moment (UTC); the last of all where none is given.
 
         Raises:
-            ValueError: There was no export until then.
+            ValueError: There was no export until then, or it is no moment.
         """
         times = self.nodes["time"]
-        moment = pd.Timestamp.max if when is None else pd.Timestamp(when)
+        try:
+            moment = pd.Timestamp.max if when is None else pd.Timestamp(when)
+        except ValueError:
+            raise ValueError(f"{when!r} is not a moment; write one such as 2026-02-05T12:00") from None
         moment = moment.tz_localize(None) if moment.tzinfo is None else moment.tz_convert("UTC").tz_localize(None)
         known = times[times.dt.tz_localize(None) <= moment]
         if known.empty:
-            raise ValueError(f"no network until {when}: the first is of {times.min()}")
+            raise ValueError(f"no network until {when}: the first is of {times.min():%Y-%m-%dT%H:%M}")
         edges, nodes = (t[t["time"] == known.max()].drop(columns="time") for t in (self.network, self.nodes))
         return from_tables(edges, nodes)
 

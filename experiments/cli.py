@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.bench import app as bench
+from experiments.chain import chain, network
 from experiments.reproduce import reproduce
 from experiments.stylised import stylised
+from experiments.tables import print_rows
 
 if TYPE_CHECKING:
     from abm.record import Result
@@ -326,9 +328,9 @@ def list_(json: Json = False) -> None:
     if json:
         typer.echo(json_format.dumps({"scenarios": scenarios, "traders": traders}, indent=2))
         return
-    _print_rows([(s["name"], s["description"]) for s in scenarios], ("scenario", ""))
+    print_rows([(s["name"], s["description"]) for s in scenarios], ("scenario", ""))
     typer.echo()
-    _print_rows([(t["kind"], t["description"]) for t in traders], ("kind of trader", ""))
+    print_rows([(t["kind"], t["description"]) for t in traders], ("kind of trader", ""))
 
 
 @app.command()
@@ -349,24 +351,11 @@ def schema(
         )
         return
     typer.echo(title)
-    _print_rows([(r.key, r.default, r.about) for r in rows], ("key", "default", "meaning"))
+    print_rows([(r.key, r.default, r.about) for r in rows], ("key", "default", "meaning"))
 
 
 def _first_line(text: str | None) -> str:
     return (text or "").strip().splitlines()[0] if text else ""
-
-
-def _print_rows(rows: list[tuple[Any, ...]], titles: tuple[str, ...]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for position, title in enumerate(titles):
-        table.add_column(title, overflow="fold", no_wrap=position == 0)
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    Console(highlight=False).print(table)
 
 
 # ----------------------------------------------------------------------------------------------------- what others bring
@@ -374,6 +363,8 @@ def _print_rows(rows: list[tuple[Any, ...]], titles: tuple[str, ...]) -> None:
 app.add_typer(bench, name="bench")
 app.command()(_answers(reproduce))
 app.command()(_answers(stylised))
+app.command()(_answers(chain))
+app.command()(_answers(network))
 
 
 @app.command(

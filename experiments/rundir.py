@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from abm.record import Result, whole_folder, write_json
+from abm.record import Result, read_result, whole_folder, write_json
+from abm.scenario import ScenarioError
 
 _LIBRARIES = (
     "exit-cascade",
@@ -58,6 +59,18 @@ def check(place: Path) -> None:
     finally:
         for folder in made:  # nothing stays behind if the run does not come to an end
             folder.rmdir()
+
+
+def read(place: Path) -> Result:
+    """The result in a run folder.
+
+    Raises:
+        ScenarioError: There is none that can be read.
+    """
+    try:
+        return read_result(place)
+    except (FileNotFoundError, ValueError) as error:
+        raise ScenarioError(str(error)) from None
 
 
 def versions() -> dict[str, str]:

@@ -68,17 +68,12 @@ def _check(place: Path) -> None:
 
 
 def _read(source: Path, instrument: str) -> "Sample":
-    from abm.record import read_result
-    from abm.scenario import ScenarioError
     from analysis.samples import read_candles, run_sample, sample
+    from experiments import rundir
 
     if not source.is_dir():
         return sample(read_candles(source, instrument), name=f"{source.name} {instrument}".strip())
-    try:
-        result = read_result(source)
-    except (FileNotFoundError, ValueError) as error:
-        raise ScenarioError(str(error)) from None
-    return run_sample(result, instrument)
+    return run_sample(rundir.read(source), instrument)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

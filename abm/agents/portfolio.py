@@ -64,6 +64,9 @@ class PortfolioConfig(TraderConfig):
     account_leverage: float = Field(
         10.0, ge=1, le=1000, description="leverage that its accounts are set to where there is margin", examples=[10]
     )
+    cushion: float = Field(
+        0.5, ge=0, description="margin kept ready beyond what positions take, as a part of it", examples=[0.5]
+    )
     decay: float = Field(
         0.94, gt=0, lt=1, description="weight of the past in the covariance, from one aim to the next", examples=[0.94]
     )
@@ -147,7 +150,7 @@ class Portfolio(Population):
         coins = np.where(self._spot, np.maximum(self._targets, 0.0), 0.0)
         spot = (coins * self.mids).sum(axis=1)
         # A thousandth more than the margin covers the rounding of positions
-        margin = 1.001 * np.where(self._spot, 0.0, np.abs(worth) / self._leverage).sum(axis=1)
+        margin = (1.001 + self.config.cushion) * np.where(self._spot, 0.0, np.abs(worth) / self._leverage).sum(axis=1)
         cash = np.maximum(self.capital - spot, margin)
         self.debt = np.maximum(spot + cash - self.capital, 0.0)
         return cash, {name: coins[:, j] for j, name in enumerate(self.names) if self._spot[j]}
@@ -202,9 +205,11 @@ class Portfolio(Population):
         far = np.abs(wanted - held * mids) > self.config.band * equity[:, None]
         moves = far | (wanted == 0.0) | self.urgent()
         self._targets = np.where(moves, wanted / mids, held)
-        margin = np.where(self._margined, np.abs(wanted) / self._leverage, 0.0).sum(axis=1)
+        margin = (1.0 + self.config.cushion) * np.where(self._margined, np.abs(wanted) / self._leverage, 0.0).sum(
+            axis=1
+        )
         self._loan = np.maximum(np.where(self._margined, 0.0, wanted).sum(axis=1) + margin - equity, 0.0)
-        self._repay()
+        self._settle_loans()
 
     def _allowed(self, exposures: Floats) -> Floats:
         """Nothing that is paid in full can be held short."""
@@ -237,10 +242,14 @@ class Portfolio(Population):
             self.model.house.credit(self.rows[who[some]], "loans to funds", cash=lent[some])
             self.debt[who[some]] += lent[some]
 
-    def _repay(self) -> None:
-        """Pay back what is lent beyond what the aim needs, as far as there is free cash."""
-        paid = np.floor(np.minimum(self.debt - self._loan, self.free_margin()))
-        some = np.flatnonzero(paid > 0)
-        if len(some):
-            self.model.house.debit(self.rows[some], "loans to funds", cash=paid[some])
-            self.debt[some] -= paid[some]
+    def _settle_loans(self) -> None:
+        """Pay back what is lent beyond what the aim needs, as far as cash is free; borrow what margin and cushion lack, as far as the aim allows."""
+        used = np.where(self._margined, np.abs(self._held() * self.mids) / self._leverage, 0.0).sum(axis=1)
+        spare = self.free_margin() - self.config.cushion * used
+        paid = np.floor(np.minimum(self.debt - self._loan, spare))
+        lent = np.where(used > 0, np.ceil(np.minimum(self._loan - self.debt, -spare)), 0.0)
+        for change, move in ((paid, self.model.house.debit), (lent, self.model.house.credit)):
+            some = np.flatnonzero(change > 0)
+            if len(some):
+                move(self.rows[some], "loans to funds", cash=change[some])
+                self.debt[some] += change[some] if change is lent else -change[some]

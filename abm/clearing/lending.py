@@ -66,7 +66,9 @@ DELEVERAGING = np.dtype(
 class Pool(Frozen):
     """Terms of a pool that lends cash against one kind of coins. Rates are kept in millionths."""
 
-    name: str = Field("pool", pattern=r"^[a-z][a-z0-9-]*$", examples=["eth-pool"])
+    name: str = Field(
+        "pool", pattern=r"^[a-z][a-z0-9-]*$", description="what tables and the network call it", examples=["eth-pool"]
+    )
     collateral: str = Field(description="spot instrument whose coins secure the loans", examples=["eth-spot"])
     loan_to_value: Fraction = Field(0.80, description="most that is lent, as a fraction of the collateral's value")
     liquidation_threshold: Fraction = Field(

@@ -329,6 +329,8 @@ def result() -> Result:
         flows=pd.DataFrame(),
         accounts=pd.DataFrame(),
         liquidations=pd.DataFrame(),
+        network=pd.DataFrame(),
+        nodes=pd.DataFrame(),
         _trades=lambda: iter([trades]),
     )
 

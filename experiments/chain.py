@@ -1,0 +1,100 @@
+"""`abm chain` and `abm network`: in what order a cascade went, and who was linked to whom, from the folder of a run."""
+
+import json as json_format
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiments.tables import print_rows
+
+BRANCHES = 5
+"""Trees of liquidations that are shown."""
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def chain(
+    run: Run,
+    asset: Annotated[str, typer.Option(help="The first asset.", show_default="that of the first instrument")] = "",
+    calm: Annotated[str, typer.Option(help="The first part of the run, which others are held against.")] = "1d",
+    json: Json = False,
+) -> None:
+    """When each stage of a cascade set in, and the largest trees of liquidations that set each other off."""
+    from abm.contagion.chain import branches
+    from abm.scenario import ScenarioError
+    from experiments import rundir
+
+    result = rundir.read(run)
+    try:
+        stages = result.stages(asset or None, calm)
+    except ValueError as error:
+        raise ScenarioError(str(error)) from None
+    trees = branches(result.causes())
+    if json:
+        content = {"stages": _plain(stages), "liquidations": int(trees["liquidations"].sum()), "trees": _plain(trees)}
+        typer.echo(json_format.dumps(content, indent=2))
+        return
+    rows = [
+        (s["stage"], s["onset"] or "never", f"{s['worst']:.3g}", s["at"], f"{s['threshold']:.3g}")
+        for s in _plain(stages)
+    ]
+    print_rows(rows, ("stage", "set in", "worst", "at", "threshold"))
+    typer.echo(f"{int(trees['liquidations'].sum()):,} liquidations in {len(trees):,} trees; the largest by notional:")
+    large = _plain(trees.head(BRANCHES))
+    print_rows(
+        [(t["time"], t["instrument"], t["liquidations"], t["depth"], f"{t['notional']:,.0f}") for t in large],
+        ("began", "in", "liquidations", "generations", "USD"),
+    )
+
+
+def network(
+    run: Run,
+    at: Annotated[
+        str, typer.Option(help="Moment (UTC), such as 2026-02-05T12:00.", show_default="the last export")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="GraphML file to write.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """The contagion network of a run: nodes by kind, edges by channel; as GraphML for networkx, igraph and Gephi."""
+    from abm.contagion.graph import write_graphml
+    from abm.scenario import ScenarioError
+    from experiments import rundir
+
+    result = rundir.read(run)
+    try:
+        graph = result.graph(at or None)
+    except ValueError as error:
+        raise ScenarioError(str(error)) from None
+    if out is not None:
+        write_graphml(graph, out)
+    nodes = Counter(data["kind"] for _, data in graph.nodes(data=True))
+    edges: dict[str, list[float]] = defaultdict(list)
+    for *_, data in graph.edges(data=True):
+        edges[data["channel"]].append(data["weight"])
+    if json:
+        channels = {name: {"edges": len(weights), "weight": sum(weights)} for name, weights in edges.items()}
+        exports = [time.isoformat() for time in sorted(result.nodes["time"].unique())]
+        typer.echo(json_format.dumps({"nodes": dict(nodes), "channels": channels, "exports": exports}, indent=2))
+        return
+    print_rows([(kind, f"{count:,}") for kind, count in nodes.most_common()], ("nodes", ""))
+    print_rows(
+        [(name, f"{len(weights):,}", f"{sum(weights):,.4g}") for name, weights in edges.items()],
+        ("channel", "edges", "weight together"),
+    )
+    if out is not None:
+        typer.echo(str(out))
+
+
+def _plain(table: Any) -> list[dict[str, Any]]:
+    """Rows for JSON: times as text, what is missing as None."""
+    import pandas as pd
+
+    def value(cell: Any) -> Any:
+        if isinstance(cell, pd.Timestamp):
+            return f"{cell:%Y-%m-%dT%H:%MZ}"
+        return None if pd.isna(cell) else cell
+
+    return [{str(key): value(cell) for key, cell in row.items()} for row in table.to_dict("records")]
