@@ -636,9 +636,8 @@ class Memory:
         old = self.tables[name]
         if len(old) >= size:
             return
-        if (
-            name == "ids"
-        ):  # of all orders that ever were: the operating system moves it, so that there is never a second one
+        if name == "ids":
+            # Of all orders that ever were: the operating system moves it, so that there is never a second one
             old.resize(max(size, len(old) + len(old) // 8), refcheck=False)
             self._put(name, old)
             return
