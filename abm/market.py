@@ -117,8 +117,9 @@ class Market(mesa.Model):  # type: ignore[misc]
     def step(self) -> None:
         """Let everyone who is awake look and decide, match what they send, and write down what happened."""
         view = self.view()
-        orders = [population.orders(view) for population in self.populations if population.due(view.time_ns)]
-        tape = self.gateway.arrange([sent for sent in orders if sent is not None], self.time_ns + self._step_ns)
+        now = self.time_ns
+        orders = [population.orders(view) for population in self.populations if population.due(now)]
+        tape = self.gateway.arrange([sent for sent in orders if sent is not None], now + self._step_ns)
         report = self.exchange.match(tape)
         self._steps_done += 1
         self._view = None
@@ -164,10 +165,11 @@ class Market(mesa.Model):  # type: ignore[misc]
         """What anyone may see now."""
         if self._view is None:
             self._tops = self.exchange.tops()
-            self.recorder.quote(self._steps_done, self._tops)
+            tops = self._tops.tolist()
+            self.recorder.quote(self._steps_done, tops)
             self._view = View(
                 self.exchange.instruments,
-                self._tops,
+                tops,
                 self.recorder.mids,
                 self._steps_done,
                 self._step_s,

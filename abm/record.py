@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -278,12 +278,12 @@ class Recorder:
 
     # ------------------------------------------------------------------ while it runs
 
-    def quote(self, step: int, tops: Records) -> None:
-        """Note the mid prices before a step, from a `VIEW` record of each instrument.
+    def quote(self, step: int, tops: Sequence[tuple[int, ...]]) -> None:
+        """Note the mid prices before a step, from the fields of a `VIEW` record of each instrument.
 
         Where a side is empty, a trade since then or else the mid before stands in, as far as the other side allows.
         """
-        for k, (_, _, bid, ask, last, *_) in enumerate(tops.tolist()):
+        for k, (_, _, bid, ask, last, *_) in enumerate(tops):
             if bid and ask:
                 ticks = (bid + ask) / 2.0
             else:

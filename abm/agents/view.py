@@ -1,13 +1,12 @@
 """What anyone may see of the market now, in the units people use: prices in currency, returns, volatility."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from abm.clock import seconds
 from abm.exchange.instrument import Instrument
-from abm.exchange.messages import Records
 from abm.exchange.reading import VIEW
 
 BPS = 1e-4
@@ -104,7 +103,7 @@ class View:
     def __init__(
         self,
         instruments: tuple[Instrument, ...],
-        tops: Records,
+        tops: Sequence[tuple[int, ...]],
         history: npt.NDArray[np.float64],
         step: int,
         step_s: float,
@@ -133,7 +132,6 @@ class View:
     def _book(self, name: str) -> Book:
         for index, instrument in enumerate(self._instruments):
             if instrument.name == name:
-                top: Any = self._tops.item(index)
-                history = self._history[index]
+                top, history = self._tops[index], self._history[index]
                 return Book(instrument, index, top[_TICKS], top[_PHASE], history, self.step, self._step_s)
         raise KeyError(f"{name!r} is not traded here; there is {', '.join(i.name for i in self._instruments)}")

@@ -65,7 +65,9 @@ def test_retail_panics_once_each_and_only_with_what_it_has() -> None:
     only.recorder.mids[0, 1:] = 73_100 * 0.7
     panics: list[int] = []
     for minute in range(1, 30):
-        view = View(only.exchange.instruments, only.exchange.tops(), only.recorder.mids, 60, 1.0, minute * 60 * 10**9)
+        view = View(
+            only.exchange.instruments, only.exchange.tops().tolist(), only.recorder.mids, 60, 1.0, minute * 60 * 10**9
+        )
         sent = retail.decide(view)
         if sent is not None:
             sold = sent[sent["reason"] == Reason.PANIC]

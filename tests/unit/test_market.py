@@ -65,7 +65,7 @@ def test_one_more_trader_leaves_everybody_elses_draws_as_they_were() -> None:
             sent = noise.decide(
                 View(
                     market.exchange.instruments,
-                    market.exchange.tops(),
+                    market.exchange.tops().tolist(),
                     market.recorder.mids * 0 + 73_100.0,
                     0,
                     1.0,
