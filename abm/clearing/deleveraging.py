@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from abm.clearing.margin import equity_behind, index_again, lose_cash
 from abm.clearing.money import holding_of, notional, value
-from abm.clearing.positions import fill, record
+from abm.clearing.positions import fill_both, record
 from abm.exchange.compilation import compiled
 from abm.exchange.description import PPM
 from abm.exchange.memory import (
@@ -143,7 +143,7 @@ def _swap(e: Any, book: Any, k: int, owner: int, other: int, lots: int, what: in
     price = e.transfer_price
     side = np.int64(1) if holding_of(e, owner, k).position > 0 else np.int64(0)
     buyer, seller = (other, owner) if side == 1 else (owner, other)
-    fill(e, book, k, buyer, seller, price, lots, 0, 0, 0, 0)
+    fill_both(e, book, k, buyer, seller, price, lots, 0, 0, 0, 0)
     record(e, what, k, owner, other, side, lots, price, price, np.int64(book.mark), 0, e.transfer_parent)
 
 

@@ -300,9 +300,9 @@ def _loss_at_key(e: Any, book: Any, i: int, holding: Any) -> int:
     return _worth(e, book, i, mark, position) - _worth(e, book, i, key, position)
 
 
-@compiled
-def index_isolated(e: Any, i: int, owner: int) -> None:
-    """Bring the place of an isolated position in the index up to date. One that still serves is left."""
+@component
+def index_isolated(e: Any, i: int, owner: int) -> int:
+    """Bring the place of an isolated position in the index up to date. One that still serves is left. Answers 0."""
     book, holding = book_at(e.books, i), holding_of(e, owner, i)
     loss = np.int64(0)
     if holding.position != 0 and owner != e.fund and (holding.flags & PAUSED) == 0:
@@ -310,17 +310,18 @@ def index_isolated(e: Any, i: int, owner: int) -> None:
         there = _loss_at_key(e, book, i, holding)
         if 0 <= there < loss:
             holding.headroom = loss - there - 1
-            return
+            return 0
     holding.headroom = 0
     if loss > 0:
         holding.headroom = loss // HEADROOM
         loss -= holding.headroom
     _index(e, book, i, owner, holding, loss)
+    return 0
 
 
-@compiled
-def index_account(e: Any, owner: int) -> None:
-    """Bring the places of an account's crossed positions in the index up to date. Those that still serve together are left."""
+@component
+def index_account(e: Any, owner: int) -> int:
+    """Bring the places of an account's crossed positions in the index up to date. Those that still serve together are left. Answers 0."""
     account = account_at(e.accounts, owner)
     loss = account_slack(e, owner)
     there = np.int64(0)
@@ -336,8 +337,9 @@ def index_account(e: Any, owner: int) -> None:
         k = np.int64(holding.next_held)
     if (0 <= there < loss and account.paused == 0) or owner == e.fund:
         account.headroom = loss - there - 1
-        return
+        return 0
     _index_account_anew(e, account, owner, loss)
+    return 0
 
 
 @compiled
@@ -359,27 +361,26 @@ def _index_account_anew(e: Any, account: Any, owner: int, loss: int) -> None:
 def index_after_fill(e: Any, book: Any, i: int, owner: int, account: Any, holding: Any, cash: int) -> None:
     """Bring the index up to date after a fill that changed the account's cash from `cash`.
 
-    Most positions may stay where they are: behind them would still be enough money there. That needs no look at the mark.
+    Most positions may stay where they are: behind them would still be enough money there. That needs no look at the mark. Which side a
+    position is on, and whether it is isolated, comes at random, and is reckoned with rather than branched upon.
     """
-    isolated = (holding.flags & ISOLATED) != 0
+    isolated, short = np.int64(holding.flags & ISOLATED), np.int64(holding.position < 0)
     position, key, mark = np.int64(holding.position), np.int64(holding.key), np.int64(book.mark)
-    short = position < 0
-    reached = key != 0 and (((holding.flags >> 7) != 0) != short or (mark >= key if short else mark <= key))
-    lone = isolated or account.cross == 1
-    if position != 0 and lone and not reached and (holding.flags & PAUSED) == 0 and account.paused == 0:
-        if key == 0:
-            key = np.int64(book.n_ticks) - 1 if short else np.int64(1)
+    reached = np.int64((mark - key) * (1 - 2 * short) <= 0) | (np.int64(holding.flags >> 7) ^ short)
+    lone = isolated | np.int64(account.cross == 1)
+    paused = np.int64(holding.flags & PAUSED) | np.int64(account.paused)
+    if (np.int64(position != 0) & lone & ~(reached & np.int64(key != 0))) != 0 and paused == 0:
+        key += np.int64(key == 0) * (1 + short * (np.int64(book.n_ticks) - 2))  # not in the index: as far as prices go
         amount = notional(book, key, abs(position))
-        left = (holding.margin if isolated else account.cash) - needed(e, i, amount)
-        left += amount if short == (book.inverse != 0) else -amount
+        left = np.int64(holding.margin if isolated else account.cash) - needed(e, i, amount)
+        left += amount * (1 - 2 * (short ^ np.int64(book.inverse)))
         if not book.spot:
             left -= holding.basis
         if left > 0 or owner == e.fund:
-            if isolated:
-                holding.headroom = left - 1
+            holding.headroom += (left - 1 - holding.headroom) * isolated
+            account.headroom += (left - 1 - account.headroom) * (1 - isolated)
+            if isolated * account.cross != 0:
                 lose_cash(e, owner, cash - account.cash)
-            else:
-                account.headroom = left - 1
             return
     if isolated:
         index_isolated(e, i, owner)

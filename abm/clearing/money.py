@@ -12,6 +12,10 @@ second_line_at = accessor(np.dtype([("half", np.uint8, HOLDING.itemsize // 2)]))
 """Halves of position records: the second is what only trades touch."""
 
 
+SMALL = 2**63 // PPM
+"""Amounts below can be multiplied by any rate of at most one."""
+
+
 @inlined
 def fee_of(notional: int, rate: int) -> int:
     """floor(notional x rate / 10^6) without overflow; `rate` in parts per million, negative for a rebate."""
@@ -20,8 +24,10 @@ def fee_of(notional: int, rate: int) -> int:
 
 @inlined
 def part_of(amount: int, rate: int) -> int:
-    """`fee_of` where neither is negative: unsigned division is quicker."""
+    """`fee_of` where neither is negative, and the rate at most 10^6: unsigned division is quicker."""
     million = np.uint64(PPM)
+    if amount < SMALL:
+        return np.int64(np.uint64(amount) * np.uint64(rate) // million)
     whole = np.uint64(amount) // million
     rest = np.uint64(amount) - whole * million
     return np.int64(whole * np.uint64(rate) + rest * np.uint64(rate) // million)
@@ -88,9 +94,14 @@ def notional(book: Any, price: int, lots: int) -> int:
 
 @inlined
 def value(book: Any, price: int, position: int) -> int:
-    """What a signed position is worth: its notional with its sign, of an inverse perpetual with the other sign."""
-    worth = notional(book, price, abs(position))
-    return worth if (position < 0) == (book.inverse != 0) else -worth
+    """What a signed position is worth: its notional with its sign, of an inverse perpetual with the other sign. Without a branch."""
+    return notional(book, price, abs(position)) * (1 - 2 * (np.int64(position < 0) ^ np.int64(book.inverse)))
+
+
+@inlined
+def closing_lots(position: int, sign: int, lots: int) -> int:
+    """How many of `lots` bought (`sign` 1) or sold (-1) close a position. Without a branch: who trades, and holds what, comes at random."""
+    return min(lots, abs(position)) * np.int64(position * sign < 0)
 
 
 @inlined

@@ -5,12 +5,23 @@ from typing import Any
 import numpy as np
 
 from abm.clearing.margin import index_account, index_after_fill, list_holding
-from abm.clearing.money import fee_of, holding_of, initial_of, notional, part_of, part_up, share, value
+from abm.clearing.money import (
+    closing_lots,
+    fee_of,
+    holding_of,
+    initial_of,
+    notional,
+    part_of,
+    part_up,
+    rates_of,
+    share,
+)
 from abm.clearing.reservation import reserve, set_offset
 from abm.exchange.compilation import compiled, inlined
 from abm.exchange.memory import ISOLATED, PAUSED, STAGED, account_at, component, liquidation_at
-from abm.exchange.messages import Forced
+from abm.exchange.messages import Forced, Side
 
+SELL, AUCTION = int(Side.SELL), int(Side.AUCTION)
 DEFAULTED = int(Forced.DEFAULTED)
 
 
@@ -41,23 +52,56 @@ def record(
 def move(e: Any, book: Any, holding: Any, side: int, price: int, lots: int, fee: int) -> int:
     """Change a position by a fill, with its basis. Answers the profit that the lots it closes realise."""
     sign = 1 - 2 * side
+    direction = sign * (1 - 2 * np.int64(book.inverse))  # in which the lots count, as `value` has it
     position, basis = np.int64(holding.position), np.int64(holding.basis)
-    # without branches: who buys or sells, and has what, comes at random
-    opposite = np.int64(position * sign < 0)
-    size = abs(position)
-    closing = min(lots, size) * opposite
+    size, closing = abs(position), closing_lots(position, sign, lots)
     closed = share(basis, closing, max(size, np.int64(1)))
-    closing_worth = value(book, price, closing)
-    gain = -sign * closing_worth - closed
+    ending = notional(book, price, closing)
+    gain = -direction * ending - closed
     holding.position = position + sign * lots
-    holding.basis = basis + sign * (value(book, price, lots) - closing_worth) - closed
+    holding.basis = basis + direction * (notional(book, price, lots) - ending) - closed
     holding.realised += gain
     holding.fees += fee
     return gain
 
 
 @component
-def fill(
+def fill(e: Any, book: Any, row: Any, ordered: int) -> int:
+    """A trade in an instrument with margin: first the buyer's side, then the seller's. Answers 0.
+
+    `ordered` is the initial margin that the maker's order reserved for these lots. All is told by the record of the trade, as a
+    parameter too many for the registers would cost a stall of the processor in each call.
+    """
+    i, aggressor = np.int64(row.instrument), np.int64(row.aggressor)
+    maker, taker = np.int64(row.maker_owner), np.int64(row.taker_owner)
+    maker_rate, taker_rate = _rate(e, maker, i, False), _rate(e, taker, i, aggressor != AUCTION)
+    sold = aggressor == SELL
+    fill_both(
+        e,
+        book,
+        i,
+        maker if sold else taker,
+        taker if sold else maker,
+        np.int64(row.price),
+        np.int64(row.quantity),
+        maker_rate if sold else taker_rate,
+        taker_rate if sold else maker_rate,
+        ordered * np.int64(sold),
+        ordered * np.int64(not sold),
+    )
+    return 0
+
+
+@compiled
+def _rate(e: Any, owner: int, i: int, takes: bool) -> int:
+    """Fee rate of one side of a trade with margin; who is being liquidated pays none."""
+    rates = rates_of(e, owner, i)
+    rate = np.int64(rates.taker if takes else rates.maker)
+    return np.int64(0) if owner == e.free_of_fee else rate
+
+
+@compiled
+def fill_both(
     e: Any,
     book: Any,
     i: int,
@@ -69,20 +113,19 @@ def fill(
     seller_rate: int,
     buyer_ordered: int,
     seller_ordered: int,
-) -> int:
-    """A fill in an instrument with margin: first the buyer's side, then the seller's. Answers 0.
-
-    Rates are fees in parts per million; `ordered` is the initial margin that a resting order reserved for these lots.
-    """
-    _fill_side(e, book, i, buyer, 0, price, lots, buyer_rate, buyer_ordered)
-    _fill_side(e, book, i, seller, 1, price, lots, seller_rate, seller_ordered)
-    return 0
+) -> None:
+    """Both sides of a fill. Rates are fees in parts per million; `ordered` is the initial margin that a resting order reserved."""
+    for side in range(2):
+        owner = buyer if side == 0 else seller
+        rate = buyer_rate if side == 0 else seller_rate
+        _fill_side(e, book, i, owner, side, price, lots, rate, buyer_ordered if side == 0 else seller_ordered)
 
 
-@compiled
+@inlined
 def _fill_side(
     e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int, rate: int, ordered: int
 ) -> None:
+    """One side of a fill. What differs from fill to fill at random is reckoned without branches."""
     account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
     sign, before, cash, posted = (
         1 - 2 * side,
@@ -92,23 +135,23 @@ def _fill_side(
     )
     amount = notional(book, price, lots)
     fee = part_of(amount, rate) if rate >= 0 else fee_of(amount, rate)
-    size = abs(before)
-    closing = min(lots, size) * np.int64(before * sign < 0)
+    size, closing = abs(before), closing_lots(before, sign, lots)
     isolated = np.int64(holding.flags & ISOLATED)
     released = share(posted, closing, max(size, np.int64(1)))
     gain = move(e, book, holding, side, price, lots, fee)
-    book.open_interest += abs(holding.position) - size
-    if isolated != 0 and owner == e.saving:  # liquidated in part: all of the margin is there to save the rest
+    after = np.int64(holding.position)
+    book.open_interest += abs(after) - size
+    if owner == e.saving and isolated != 0:  # liquidated in part: all of the margin is there to save the rest
         holding.margin = posted + gain
     elif book.spot:
-        account.cash = cash - (sign * value(book, price, lots) + fee)
+        account.cash = cash - (sign * amount + fee)
     else:
         free = cash + gain + released - fee
-        opened = abs(value(book, price, lots) - value(book, price, closing))
+        opened = amount - notional(book, price, closing)
         post = min(part_up(opened, initial_of(holding)), max(np.int64(0), free)) * isolated
         account.cash = free - post
         holding.margin = posted - released + post
-    if lots > closing and (before == 0 or closing > 0):
+    if before == 0 or (after != 0 and (before ^ after) < 0):
         e.stamp += 1
         holding.since = e.stamp
         holding.flags = holding.flags & ~(STAGED | PAUSED)
@@ -116,8 +159,7 @@ def _fill_side(
     account.session += gain - fee
     e.fee_income += fee
     list_holding(e, i, owner, holding)
-    if isolated == 0:
-        account.cross += np.int64(holding.position != 0) - np.int64(before != 0)
+    account.cross += (np.int64(after != 0) - np.int64(before != 0)) * (1 - isolated)
     if account.cash < 0 and account.cross == 0 and owner != e.fund:
         _cover(e, book, i, owner, side, price, account, holding)
     if side == 0:

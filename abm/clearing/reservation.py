@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from abm.clearing.money import (
+    closing_lots,
     contribution,
     fee_of,
     free_cash,
@@ -226,41 +227,51 @@ def margin_refusal(e: Any, book: Any, i: int, owner: int, side: int, price: int,
     return 0 if need <= means else INSUFFICIENT_FUNDS
 
 
-@inlined
-def quick_margin(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int) -> int:
-    """Initial margin of an order that passes check 9, or -1 where that takes a closer look: another bracket, several crossed positions."""
+@component
+def close_margin(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int) -> int:
+    """`quick_margin` where the means are short, or the order closes: what it needs is reckoned to the unit."""
     account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
     position, rate = np.int64(holding.position), initial_of(holding)
     sign = 1 - 2 * side
-    amount = notional(book, price, lots)
-    ordered = part_of(amount, rate)
-    opening, after = lots, abs(position) + lots
-    if position * sign < 0:
-        after = abs(lots - abs(position))
-        opening = max(np.int64(0), lots - abs(position))
-        if opening == 0:
-            return ordered
-        amount = notional(book, price, opening)
-    bracket = bracket_at(e.brackets, margin_at(e.margins, i).first_bracket)
-    if rate < bracket.initial or notional(book, price, after) > bracket.up_to:
-        return np.int64(-1)
+    opening, after = lots - closing_lots(position, sign, lots), abs(position + sign * lots)
+    ordered = part_of(notional(book, price, lots), rate)
+    bids, asks = holding.bids + ordered * (1 - side), holding.asks + ordered * side
     fees = rates_of(e, owner, i)
-    bids, asks = holding.bids, holding.asks
-    if side == 0:
-        bids += ordered
-    else:
-        asks += ordered
+    amount = notional(book, price, opening)
+    at_mark = notional(book, np.int64(book.mark), opening)
     need = reservation(holding, bids, asks) - holding.reserved
     need += part_of(amount, max(np.int64(0), max(fees.maker, fees.taker)))
-    at_mark = notional(book, np.int64(book.mark), opening)
     need += abs(amount - at_mark)  # no less than the loss at once
-    means = account.cash - account.reserved
-    if account.cross != 0:
-        crossed = position != 0 and (holding.flags & ISOLATED) == 0
-        if account.cross > 1 or not crossed:
-            return np.int64(-1)
-        means += contribution(book, holding) - holding.offset // 2
-    return ordered if need <= means else np.int64(-1)
+    crossed = np.int64(position != 0) * (1 - np.int64(holding.flags & ISOLATED))
+    means = account.cash - account.reserved + crossed * (contribution(book, holding) - holding.offset // 2)
+    bracket = bracket_at(e.brackets, margin_at(e.margins, i).first_bracket)
+    plain = np.int64(account.cross == crossed) & np.int64(rate >= bracket.initial)
+    plain &= np.int64(notional(book, price, after) <= bracket.up_to)
+    sound = np.int64(opening == 0) | (plain & np.int64(need <= means))
+    return ordered if sound != 0 else np.int64(-1)
+
+
+@inlined
+def quick_margin(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int) -> int:
+    """Initial margin of an order that passes check 9, or -1 where that takes the long way round: another bracket, several crossed positions.
+
+    Most owners have means for more than the order can need: as if all of it opened, and beside what else they reserve. One branch tells, as
+    which side an order is on, what its owner holds and in which mode, come at random.
+    """
+    account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
+    position, rate = np.int64(holding.position), initial_of(holding)
+    amount, margin = notional(book, price, lots), margin_at(e.margins, i)
+    ordered = part_of(amount, rate)
+    most = ordered + abs(amount - notional(book, np.int64(book.mark), lots)) + 1  # of an inverse perpetual, rounded
+    most += ((amount >> 19) + 1) * margin.dearest  # 2^19 is less than a million
+    crossed = np.int64(position != 0) * (1 - np.int64(holding.flags & ISOLATED))
+    means = account.cash - account.reserved + crossed * (contribution(book, holding) - holding.offset // 2)
+    bracket = bracket_at(e.brackets, margin.first_bracket)
+    ample = np.int64(account.cross == crossed) & np.int64(rate >= bracket.initial) & np.int64(most <= means)
+    ample &= np.int64(notional(book, price, abs(position) + lots) <= bracket.up_to)
+    if ample:
+        return ordered
+    return close_margin(e, book, i, owner, side, price, lots)
 
 
 @compiled

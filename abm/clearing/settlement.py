@@ -8,7 +8,10 @@ from abm.clearing.margin import lose_cash
 from abm.clearing.money import fee_of, holding_of, rates_of
 from abm.clearing.positions import fill, move
 from abm.exchange.compilation import compiled, inlined
-from abm.exchange.memory import IN_FULL, ON_MARGIN, account_at, book_at
+from abm.exchange.memory import IN_FULL, ON_MARGIN, account_at
+from abm.exchange.messages import Side
+
+BUY, SELL = int(Side.BUY), int(Side.SELL)
 
 
 @compiled
@@ -26,41 +29,22 @@ def pay_in_full(e: Any, book: Any, i: int, owner: int, side: int, price: int, lo
 
 
 @inlined
-def _rate(e: Any, owner: int, i: int, takes: bool) -> int:
-    """Fee rate of one side of a trade with margin; who is being liquidated pays none."""
-    rates = rates_of(e, owner, i)
-    rate = np.int64(rates.taker if takes else rates.maker)
-    return np.int64(0) if owner == e.free_of_fee else rate
-
-
-@inlined
-def settle(
-    e: Any,
-    instrument: int,
-    buyer: int,
-    seller: int,
-    price: int,
-    lots: int,
-    buyer_takes: bool,
-    seller_takes: bool,
-    ordered: int,
-) -> None:
-    """Move the coins and the cash of one trade. Anonymous sides have neither.
+def settle(e: Any, book: Any, row: Any, ordered: int) -> None:
+    """Move the coins and the cash of one trade, as its record says. Anonymous sides have neither.
 
     `ordered` is the initial margin that the maker's order reserved for these lots, where that has not been released yet.
     """
-    book = book_at(e.books, instrument)
     if book.money == ON_MARGIN:
-        buyer_rate = _rate(e, buyer, instrument, buyer_takes)
-        seller_rate = _rate(e, seller, instrument, seller_takes)
-        buyer_ordered, seller_ordered = (np.int64(0), ordered) if buyer_takes else (ordered, np.int64(0))
-        fill(e, book, instrument, buyer, seller, price, lots, buyer_rate, seller_rate, buyer_ordered, seller_ordered)
+        fill(e, book, row, ordered)
         return
+    i, price, lots = np.int64(row.instrument), np.int64(row.price), np.int64(row.quantity)
+    sold = row.aggressor == SELL
+    buyer, seller = (row.maker_owner, row.taker_owner) if sold else (row.taker_owner, row.maker_owner)
     if book.money == IN_FULL:
-        pay_in_full(e, book, instrument, buyer, 0, price, lots, buyer_takes)
-        pay_in_full(e, book, instrument, seller, 1, price, lots, seller_takes)
+        pay_in_full(e, book, i, np.int64(buyer), 0, price, lots, row.aggressor == BUY)
+        pay_in_full(e, book, i, np.int64(seller), 1, price, lots, sold)
         return
     if buyer >= 0:
-        holding_of(e, buyer, instrument).position += lots
+        holding_of(e, np.int64(buyer), i).position += lots
     if seller >= 0:
-        holding_of(e, seller, instrument).position -= lots
+        holding_of(e, np.int64(seller), i).position -= lots

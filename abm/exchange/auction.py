@@ -116,7 +116,7 @@ def _cross(e: Any, book: Any, i: int, price: int, volume: int) -> None:
         row.instrument, row.aggressor, row.maker_reason, row.taker_reason = i, AUCTION, sell.reason, buy.reason
         e.n_trades += 1
         if e.n_accounts != 0:
-            settle(e, i, np.int64(buy.owner), np.int64(sell.owner), price, lots, False, False, 0)
+            settle(e, book, row, 0)
         buy_turned = _use_up_whole(e, book, buy_slot, lots, buy_turned)
         sell_turned = _use_up_whole(e, book, sell_slot, lots, sell_turned)
         volume -= lots

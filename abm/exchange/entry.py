@@ -82,10 +82,7 @@ def trade(
     book.last = price
     book.new_last = 1
     if e.n_accounts != 0:
-        if side == 0:
-            settle(e, i, owner, np.int64(maker.owner), price, lots, True, False, ordered)
-        else:
-            settle(e, i, np.int64(maker.owner), owner, price, lots, False, True, ordered)
+        settle(e, book, row, ordered)
     if book.watched:
         note_trade(e, book, price)
 

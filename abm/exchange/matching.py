@@ -561,6 +561,21 @@ def quick_cancel(a: Any, e: Any, message: Any) -> bool:
     return True
 
 
+@component
+def cross(e: Any, book: Any, message: Any, price: int) -> int:
+    """A plain order takes what its limit reaches. Answers the lots left, -1 where there may be no room.
+
+    Compiled apart from the pass, of which most messages do not trade: they run through less code, with more of it in registers.
+    """
+    if not room(e):
+        return np.int64(-1)
+    begin(e, np.int64(message.time))
+    e.reject = 0
+    side, lots, owner = np.int64(message.side), np.int64(message.quantity), np.int64(message.owner)
+    order_id, reason = np.int64(message.order), np.int64(message.reason)
+    return take(e, book, np.int64(message.instrument), side, price, lots, order_id, owner, reason, 0, False)
+
+
 @inlined
 def quick_order(a: Any, e: Any, message: Any, word: Any, outcome: Any, sequence: int) -> bool:
     """A plain limit or market order in a book where nothing waits to follow. False where it is not so, or there may be no room."""
@@ -586,11 +601,10 @@ def quick_order(a: Any, e: Any, message: Any, word: Any, outcome: Any, sequence:
             return False
     left = lots
     if beyond >= 0:
-        if not room(e):
+        e.sequence = sequence
+        left = cross(e, book, message, price)
+        if left < 0:
             return False
-        e.sequence, e.reject = sequence, 0
-        begin(e, np.int64(message.time))
-        left = take(e, book, i, side, price, lots, order_id, owner, np.int64(message.reason), 0, False)
     outcome.filled, outcome.status, outcome.reject = lots - left, RESTING, 0
     if order_id > e.highest_id:
         e.highest_id = order_id
@@ -678,24 +692,25 @@ def process(e: Any, message: Any, outcome: Any) -> int:
 
 @inlined
 def look_ahead(a: Any, e: Any, messages: int, m: int) -> None:
-    """Have fetched what later messages will touch: in a deep book each order lies somewhere else in memory."""
+    """Have fetched what later messages will touch: in a deep book each order lies somewhere else in memory.
+
+    What is only fetched need not exist: the processor passes over an address that is no good. What is read must.
+    """
     prefetch(message_at(messages, m + 128))
+    soon = message_at(messages, m + 16)
     if e.n_accounts != 0:
-        soon = message_at(messages, m + 16)
-        owner = min(max(np.int64(soon.owner), np.int64(0)), e.n_accounts - 1)
+        owner, i = np.int64(soon.owner), np.int64(soon.instrument)
         prefetch(account_at(a.accounts, owner))
         if e.margined:
-            i = min(max(np.int64(soon.instrument), np.int64(0)), e.n_instruments - 1)
             prefetch(holding_of(e, owner, i))
-            if soon.kind == MARKET:
+            if soon.kind == MARKET and 0 <= i < e.n_instruments:
                 queue = queue_at(e.queues, i * QUEUES + 1 - (soon.side & 1))
                 if queue.best != queue.none:
                     first = order_at(a.orders, level_of(a, queue, np.int64(queue.best)).head)
                     prefetch_account(e, i, np.int64(first.owner))
                     prefetch_account(e, i, owner)
-    prefetch(id_at(a.ids, known_id(e, message_at(messages, m + 32))))
-    slot = np.int64(id_at(a.ids, known_id(e, message_at(messages, m + 16))).slot)
-    prefetch(order_at(a.orders, max(slot, 0)))
+    prefetch(id_at(a.ids, np.int64(message_at(messages, m + 32).order)))
+    prefetch(order_at(a.orders, np.int64(id_at(a.ids, known_id(e, soon)).slot)))
     slot = np.int64(id_at(a.ids, known_id(e, message_at(messages, m + 8))).slot)
     order = order_at(a.orders, max(slot, 0))
     prefetch(order_at(a.orders, order.next))

@@ -221,6 +221,7 @@ MARGIN = np.dtype(
         ("stage", i8),
         ("staged_above", i8),  # money
         ("pause", i8),  # ns
+        ("dearest", i8),  # highest fee of any tier, parts per million
         ("interval", i8),  # of funding, ns
         ("next_funding", i8),
         ("slice", i8),  # ns between two samples of the basis; 0 = none
@@ -304,6 +305,7 @@ class Addresses(NamedTuple):
 
 COMPONENTS: dict[str, Component] = {}
 _COMPONENT_NAMES = (
+    "cross",
     "meet",
     "share_level",
     "enter_order",
@@ -319,14 +321,28 @@ _COMPONENT_NAMES = (
     "new_order",
     "process",
     "fill",
+    "index_account",
+    "index_isolated",
     "hold_margin",
+    "close_margin",
     "margin_refusal",
     "requote",
     "next_due",
     "liquidate",
     "transfer",
 )
-MARGIN_COMPONENTS = ("fill", "hold_margin", "margin_refusal", "requote", "next_due", "liquidate", "transfer")
+MARGIN_COMPONENTS = (
+    "fill",
+    "index_account",
+    "index_isolated",
+    "hold_margin",
+    "close_margin",
+    "margin_refusal",
+    "requote",
+    "next_due",
+    "liquidate",
+    "transfer",
+)
 """Called only where an instrument has margin, and compiled only then."""
 
 ENGINE = np.dtype(
@@ -425,7 +441,15 @@ liquidation_at = accessor(LIQUIDATION)
 
 def component(function: Callable[..., Any]) -> Any:
     """Make `function` a component of the exchange: see `Component`. Its name must be in the list above."""
-    records = {"e": ENGINE, "book": BOOK, "queue": QUEUE, "message": MESSAGE, "outcome": OUTCOME, "order": ORDER}
+    records = {
+        "e": ENGINE,
+        "book": BOOK,
+        "queue": QUEUE,
+        "message": MESSAGE,
+        "outcome": OUTCOME,
+        "order": ORDER,
+        "row": TRADE,
+    }
     made = COMPONENTS[function.__name__] = Component(function, records)
     offsets: Any = ENGINE.fields
     return made.caller(offsets[function.__name__][1])
@@ -577,6 +601,7 @@ class Memory:
             if instrument.margin is None or not ledger:
                 continue
             self._describe(rows[i], instrument.margin)
+            rows[i]["dearest"] = round(max(max(fee.maker, fee.taker) for fee in instrument.fees) * PPM)
             self.set_brackets(i, instrument.margin.rows)
             self.tables["books"][i]["watch"] = instrument.margin.mark != "operator"
             mark = instrument.margin.mark if isinstance(instrument.margin.mark, Mark) else Mark()
