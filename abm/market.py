@@ -285,6 +285,13 @@ class Market(mesa.Model):  # type: ignore[misc]
             f"traders hold {-lots} lots of {name} at the start and nobody takes the other side; add basis_arbitrage"
         )
 
+    def owed(self) -> npt.NDArray[np.float64]:
+        """Currency that each account owes to brokers outside the market."""
+        owed = np.zeros(len(self.cash))
+        for population in self.populations:
+            owed[population.rows] = population.owed()
+        return owed
+
     def owner_of(self, row: int) -> str:
         """Name of the trader that an account belongs to."""
         for population in self.populations:

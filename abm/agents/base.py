@@ -170,6 +170,10 @@ class Population(mesa.Agent):  # type: ignore[misc]
         """
         return None
 
+    def owed(self) -> Numbers:
+        """Currency that each account owes to brokers outside the market."""
+        return 0.0
+
     def faults(self) -> tuple[str, ...]:
         """What is wrong with books that it keeps beside the ledger, one line each; empty if nothing is."""
         return ()

@@ -163,6 +163,10 @@ class Portfolio(Population):
             if not self._spot[j] and self._targets[:, j].any()
         }
 
+    def owed(self) -> Numbers:
+        """What was lent to each account from outside the market, currency."""
+        return self.debt
+
     @property
     def covariance(self) -> Floats:
         """Covariance of returns a year as it is believed (instruments, instruments)."""

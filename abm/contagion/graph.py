@@ -1,8 +1,9 @@
 """The network of a run: a `networkx.MultiDiGraph` of assets and holders, read from the ledger and the channels, and its tables and files.
 
 Edges point the way in which stress travels. An `exposure` leads from an asset to who holds it: its `lots` are the ledger's, to the unit, and its
-`weight` what they are worth at the mid, in currency. Every other edge has the `channel` that carries it and a `weight`, in currency unless
-the channel says otherwise. Nodes have a `kind`: asset, holder, or what the channel names (factor, house, pool, hub, community).
+`weight` what they are worth at the mid, in currency. A `loan` leads from brokers outside the market to who borrowed there. Every other edge has the
+`channel` that carries it and a `weight`, in currency unless the channel says otherwise. Nodes have a `kind`: asset, holder, house, broker, or what
+the channel names (factor, pool, hub, community).
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 type Network = nx.MultiDiGraph[str]
 """Assets, holders and other nodes by name, and edges keyed by channel."""
 
-EXPOSURE = "exposure"
+EXPOSURE, LOAN = "exposure", "loan"
+"""Channels of edges that are there whatever is on: who holds what, and who owes what to brokers outside the market."""
+
+INSURANCE, BROKER = "house:insurance", "broker:outside"
 MOST_ACCOUNTS = 64
 """A population of more accounts is one node; of fewer, each account is one."""
 
@@ -70,20 +74,23 @@ def network(market: "Market", channels: Iterable["Channel"] = ()) -> Network:
         graph.add_node(instrument.name, kind="asset", price=mid)
     accounts = market.exchange.accounts
     worth = mids * [instrument.lot for instrument in market.exchange.instruments]
-    for name, population, rows in holders(market):
+    everyone = [(name, {"kind": "holder", "trader": owner.kind}, rows) for name, owner, rows in holders(market)]
+    if market.exchange.fund >= 0:
+        everyone.append((INSURANCE, {"kind": "house"}, np.array([market.exchange.fund], np.int32)))
+    owed = market.owed()
+    for name, known, rows in everyone:
         lots = accounts.position[rows].sum(axis=0)
-        graph.add_node(
-            name,
-            kind="holder",
-            trader=population.kind,
-            cash=int(accounts.cash[rows].sum()) / MONEY_UNITS,
-            equity=equity(market, rows),
-        )
+        cash, debt = int(accounts.cash[rows].sum()) / MONEY_UNITS, float(owed[rows].sum())
+        graph.add_node(name, **known, cash=cash, equity=equity(market, rows) - debt)
+        if debt > 0.0:
+            graph.add_edge(BROKER, name, LOAN, channel=LOAN, weight=debt)
         for k in np.flatnonzero(lots).tolist():
             asset = market.exchange.instruments[k].name
             graph.add_edge(
                 asset, name, EXPOSURE, channel=EXPOSURE, weight=float(abs(lots[k]) * worth[k]), lots=int(lots[k])
             )
+    if BROKER in graph:
+        graph.nodes[BROKER]["kind"] = "broker"
     for channel in channels:
         graph.add_nodes_from(channel.nodes())
         for edge in channel.edges():

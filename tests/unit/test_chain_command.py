@@ -30,7 +30,7 @@ def test_stages_are_told_in_json_and_in_a_table(folder: Path) -> None:
 
 def test_the_network_is_counted_and_written(folder: Path, tmp_path: Path) -> None:
     told = json.loads(CliRunner().invoke(app, ["network", str(folder), "--json"]).stdout)
-    assert told["nodes"] == {"asset": 2, "holder": 20 + 2 * 20 + 2 * 4}
+    assert told["nodes"] == {"asset": 2, "holder": 20 + 2 * 20 + 2 * 4, "broker": 1}
     assert len(told["exports"]) == 5
     out = tmp_path / "net.graphml"
     written = CliRunner().invoke(app, ["network", str(folder), "--at", "2026-02-05T01:00", "--out", str(out)])

@@ -32,8 +32,7 @@ def test_exposures_are_the_ledgers_to_the_unit_at_every_export() -> None:
             held = {
                 v: d["lots"] for _, v, c, d in graph.out_edges(instrument.name, keys=True, data=True) if c == EXPOSURE
             }
-            by_holder = {name: lots for name, lots in held.items() if graph.nodes[name]["kind"] == "holder"}
-            assert held == by_holder
+            assert {graph.nodes[name]["kind"] for name in held} <= {"holder", "house"}
             assert sum(held.values()) == int(position[:, k].sum())
             firms = only(made, MultiAssetFunds)
             each = [held.get(f"{firms.name}/{j}", 0) for j in range(firms.size)]
@@ -53,6 +52,51 @@ def test_exposures_are_the_ledgers_to_the_unit_at_every_export() -> None:
     assert set(nx.descendants(last, BTC)) >= {f"funds/{j}" for j in range(20)} | {ETH}  # through holders of both
     with pytest.raises(ValueError, match="no network until"):
         result.graph("2026-02-04")
+
+
+def test_what_the_insurance_fund_took_over_is_in_the_network() -> None:
+    """A crash in thin books: the fund holds positions, and the lots still add up to nothing."""
+    perpetual = derivative("perpetual", BTC, 70_000, funding={})
+    scenario = two_assets(
+        hours=1,
+        instruments={
+            BTC: {"tick": 0.01, "lot": 0.001, "max_price": 700_000, "reference_price": 70_000},
+            "btc-perp": perpetual | {"reference_price": 70_000},
+        },
+        fundamentals={BTC: {"volatility": 0.0}, "btc-perp": {"of": BTC}},
+        news={
+            "calendar": [
+                {"at": "2026-02-05T00:20Z", "kind": "other", "what": "a crash", "moves": {BTC: -0.15}, "over": "2min"}
+            ]
+        },
+        traders={
+            "makers-eth-spot": None,
+            "noise-eth-spot": None,
+            "funds": None,
+            "makers-btc-spot": {
+                "kind": "market_makers",
+                "books": {BTC: {"depth_usd": 1e6}, "btc-perp": {"depth_usd": 1e6}},
+            },
+            "retail_leverage": {"accounts": 1_000, "longs": 3e7, "shorts": 1e6, "leverage": {"scale": 2.0}},
+            "basis_arbitrage": {},
+        },
+    )
+    made = abm.Market(scenario)
+    made.run_for("1h")
+    graph, fund = made.contagion.network(), made.exchange.fund
+    assert made.exchange.accounts.position[fund].any()
+    lots = [d["lots"] for _, _, d in graph.out_edges("btc-perp", data=True) if d["channel"] == EXPOSURE]
+    assert sum(lots) == int(made.exchange.accounts.position[:, 1].sum()) == 0
+    assert graph["btc-perp"]["house:insurance"][EXPOSURE]["lots"] == int(made.exchange.accounts.position[fund, 1])
+
+
+def test_what_funds_borrow_outside_is_a_loan() -> None:
+    made = abm.Market(two_assets(hours=1))
+    graph, funds = made.contagion.network(), only(made, MultiAssetFunds)
+    for k in range(funds.size):
+        assert graph["broker:outside"][f"funds/{k}"]["loan"]["weight"] == pytest.approx(funds.debt[k])
+        assert graph.nodes[f"funds/{k}"]["equity"] == pytest.approx(funds.capital[k], rel=1e-3)
+    assert graph.nodes["broker:outside"]["kind"] == "broker"
 
 
 def test_a_run_folder_keeps_the_network(tmp_path: Path) -> None:
@@ -97,7 +141,7 @@ def test_channels_are_switched_off_in_the_scenario() -> None:
     assert not only(on, MultiAssetFunds).silent
     assert only(off, MultiAssetFunds).silent
     channels = {d["channel"] for *_, d in off.contagion.network().edges(data=True)}
-    assert channels == {EXPOSURE, "market_making", "margin_notices"} - ({"margin_notices"} - channels)
+    assert channels == {EXPOSURE, "loan", "market_making"}
     off.run_for("1h")
     assert (
         off.result().summary["traders"]["funds"]["btc-spot_start"]

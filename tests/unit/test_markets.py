@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import abm
 from abm.agents.market_makers import MarketMakersConfig
-from abm.exchange.messages import Reject
+from abm.exchange.messages import Phase, Reject
 from abm.record import Result
 from abm.world.etf import Fund
 from experiments.cli import app
@@ -111,3 +111,13 @@ def test_prices_that_belong_together_stay_together() -> None:
         assert (evening[f"{coin}-perp"] / evening[f"{coin}-spot"] - 1.0).abs().median() < 0.005, coin
     opened = morning[morning.index >= pd.Timestamp("2026-02-04T14:33Z")]
     assert (opened["etf-share"] / opened["btc-spot"] / Fund().coins_per_share - 1.0).abs().median() < 0.005
+
+
+def test_a_fall_of_the_wide_index_halts_all_shares() -> None:
+    """Nine per cent, slowly enough for single names to trade on: the market-wide breaker stops shares for fifteen minutes, and nothing else."""
+    shock = {"at": "2026-02-04T14:32Z", "kind": "other", "what": "a fall", "moves": {"equities": -0.09}, "over": "9min"}
+    market = abm.Market(abm.load(SCENARIO, clock=OPENING, traders=FEWER, news={"calendar": [shock]}))
+    market.run_for("25min")
+    phases = dict(zip(market.scenario.instruments, market.exchange.view().phase.tolist(), strict=True))
+    assert {phases[name] for name in SHARES} == {Phase.HALTED}
+    assert {phases[name] for name in (*CRYPTO, *FUTURES)} == {Phase.CONTINUOUS}
