@@ -83,6 +83,7 @@ QUOTE = np.dtype(  # one firm in one book
 BOOK = np.dtype(
     _floats("tick lot reference depth exponent outermost impact leverage")
     + _floats("recent hourly daily")  # flow a second by three memories, in what it teaches
+    + _floats("expects_0 expects_1 expects_2")  # weights of these in the flow that is expected
     + _floats("premium flow")  # usual gap to the common price; what trades of this step teach, as a fraction
     + [(name, np.int64) for name in ("index", "underlying", "levels", "max_tick", "lots")]  # lots: of all firms
     + [(name, np.bool_) for name in ("derivative", "margined", "glft")]
@@ -95,10 +96,9 @@ CONFIGURED = _floats(
     "horizon concavity orders_per_second size_exponent stop_side_at value_at_risk var_horizon cross keep stale memory premium_memory fast slow"
 ) + _floats("stay_width stay_sigmas return_size return_half_life")
 RANGES = ("look", "pull", "reaction")
-THREE = ("expects", "recalls")
 TERMS = np.dtype(
     CONFIGURED
-    + [(f"{name}_{k}", np.float64) for name in THREE for k in range(3)]
+    + [(f"recalls_{k}", np.float64) for k in range(3)]
     + [(f"{name}_{end}", np.float64) for name in RANGES for end in ("min", "max")]
 )
 
@@ -148,7 +148,7 @@ def _observe(s: Any, u: int, dt: float) -> None:
         flow = book.impact * math.copysign(abs(traded) ** p.concavity, traded)
         book.lots = lots
         # What they expected teaches nothing: large orders are traded in pieces, and who sees some expects more (Lillo and Farmer 2004).
-        expected = p.expects_0 * book.recent + p.expects_1 * book.hourly + p.expects_2 * book.daily
+        expected = book.expects_0 * book.recent + book.expects_1 * book.hourly + book.expects_2 * book.daily
         book.flow = flow - expected * dt
         book.recent += (flow / dt - book.recent) * _part(dt, p.recalls_0)
         book.hourly += (flow / dt - book.hourly) * _part(dt, p.recalls_1)

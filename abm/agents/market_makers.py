@@ -86,6 +86,11 @@ class BookTerms(Frozen):
         description="shift of quotes for a million of currency that takers made the firms trade here, bp",
         examples=[0.248],
     )
+    expects: tuple[float, float, float] = Field(
+        (0.0, 0.0, 0.0),
+        description="weights of what traded here over the three times of `recalls` in the flow that firms expect: what they do teaches nothing",
+        examples=[[0.5, 0.0, 0.0]],
+    )
 
 
 class MarketMakersConfig(TraderConfig):
@@ -137,11 +142,6 @@ class MarketMakersConfig(TraderConfig):
     )
     concavity: float = Field(
         1.0, gt=0, le=1, description="shift by what traded in a step grows as its volume to this power", examples=[0.6]
-    )
-    expects: tuple[float, float, float] = Field(
-        (0.0, 0.0, 0.0),
-        description="weights of what traded over the three times of `recalls` in the flow that firms expect",
-        examples=[[0.3, 0.3, 0.2]],
     )
     recalls: tuple[Seconds, Seconds, Seconds] = Field(
         (60.0, 1200.0, 14_400.0),
@@ -375,9 +375,8 @@ class MarketMakers(Population):
         terms = np.zeros(1, desks.TERMS)
         for name, _ in desks.CONFIGURED:
             terms[name] = getattr(self.config, name)
-        for name in desks.THREE:
-            for k, value in enumerate(getattr(self.config, name)):
-                terms[f"{name}_{k}"] = value
+        for k, value in enumerate(self.config.recalls):
+            terms[f"recalls_{k}"] = value
         for name in desks.RANGES:
             terms[f"{name}_min"], terms[f"{name}_max"] = getattr(self.config, name)
         return terms
@@ -439,6 +438,7 @@ class MarketMakers(Population):
             "outermost": terms.outermost_bps * BPS,
             "premium": price / underlying["price"] - 1.0,
             "impact": terms.impact_bps * BPS,
+            **{f"expects_{k}": value for k, value in enumerate(terms.expects)},
             "index": self.model.exchange.index(name),
             "underlying": u,
             "levels": terms.levels,

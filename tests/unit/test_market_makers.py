@@ -274,6 +274,27 @@ def test_trades_in_one_book_shift_the_quotes_of_the_other() -> None:
         assert both.view()[name].mid / before[name] - 1 == pytest.approx(part * learnt * BPS, rel=0.2)
 
 
+def test_flow_that_was_expected_of_a_book_teaches_nothing() -> None:
+    taught = {}
+    for weight in (0.0, 1.0):
+        room = market({SPOT: BOTH[SPOT], PERP: BOTH[PERP] | {"expects": [weight, 0.0, 0.0]}})
+        room.run_for("3s")
+        buyer, total = abm.Trader(room, "buyer", cash=100e6), np.zeros(2)
+        room.house.set_terms(buyer.rows, PERP, 5)
+        for _ in range(120):
+            buyer.buy(PERP, 1.0)
+            buyer.buy(SPOT, 1.0)
+            room.run_for("1s")
+            total += makers(room)._state.books["flow"]
+        taught[weight] = total
+    assert (taught[0.0] < 0).all()
+    # Steady flow F: F - w m with m' = (F - m) ln 2 / h, of which 2^(-t/h) is left after t with w = 1.
+    half_life, span = 60.0, 120.0
+    left = half_life / math.log(2.0) * (1.0 - 0.5 ** (span / half_life)) / span
+    assert taught[1.0][1] == pytest.approx(left * taught[0.0][1], rel=0.05)
+    assert taught[1.0][0] == pytest.approx(taught[0.0][0], rel=0.05)
+
+
 # ------------------------------------------------------------------ withdrawal and return
 
 
