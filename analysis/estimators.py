@@ -206,14 +206,17 @@ def power_law(curve: pd.DataFrame) -> PowerLaw:
     flatten the curve. Not a number where the means are not above 0 on the whole.
     """
     size, mean, error = (curve[name].to_numpy() for name in ("size", "mean", "error"))
-    if not (len(curve) and (error > 0).all() and np.average(mean, weights=error**-2) > 0):
+    if not (len(curve) and (error > 0).all()):
+        return PowerLaw(NAN, NAN)
+    start = float(np.average(mean, weights=error**-2))
+    if start <= 0:
         return PowerLaw(NAN, NAN)
 
     def residuals(values: Numbers) -> Numbers:
         return (values[0] * size ** values[1] - mean) / error
 
     found = optimize.least_squares(
-        residuals, (float(mean.mean()), 0.5), bounds=((0.0, -1.0), (np.inf, 4.0)), x_scale="jac"
+        residuals, (start, 0.5), bounds=((0.0, -1.0), (np.inf, 4.0)), x_scale="jac"
     )
     return PowerLaw(float(found.x[0]), float(found.x[1]))
 
