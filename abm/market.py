@@ -25,7 +25,7 @@ from abm.world.fundamental import Fundamental, fundamental_path
 from abm.world.news import News, NewsPaths
 
 if TYPE_CHECKING:
-    from abm.agents.base import Coins, Numbers, Population
+    from abm.agents.base import Coins, Numbers, Population, TraderConfig
 
 Progress = Callable[[int, int], None]
 
@@ -55,11 +55,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         described = self._described
         instruments = tuple(described.instruments.values())
         self._step_s, self._step_ns = described.clock.step, described.clock.step_ns
-        traders = {
-            part: (kinds()[config.kind], terms)
-            for name, config in described.traders.items()
-            for part, terms in kinds()[config.kind].parts(name, config, described).items()
-        }
+        traders = self._parts()
         self._rows = sum(terms.accounts for _, terms in traders.values()) + described.spare_accounts
         self._next_row = 0
         self.populations: list[Population] = []
@@ -177,6 +173,18 @@ class Market(mesa.Model):  # type: ignore[misc]
             )
         return self._view
 
+    def _parts(self) -> "dict[str, tuple[type[Population], TraderConfig]]":
+        """Kind and configuration of each population that the scenario stands for."""
+        described, parts = self._described, {}
+        for name, config in described.traders.items():
+            for part, terms in kinds()[config.kind].parts(name, config, described).items():
+                if part in parts or (part != name and part in described.traders):
+                    raise ScenarioError(
+                        f"{described.name}: traders.{part}: a part of {name} is called so; choose another"
+                    )
+                parts[part] = (kinds()[config.kind], terms)
+        return parts
+
     def _news_of(self, name: str) -> npt.NDArray[np.float64]:
         """The path of an instrument's fundamental value: its own, or that of the instrument it is a claim on."""
         described = self._described
@@ -291,6 +299,13 @@ class Market(mesa.Model):  # type: ignore[misc]
         for population in self.populations:
             owed[population.rows] = population.owed()
         return owed
+
+    def elsewhere(self) -> npt.NDArray[np.float64]:
+        """Currency that each account has in books beside the ledger, less what it owes there."""
+        has = np.zeros(len(self.cash))
+        for population in self.populations:
+            has[population.rows] = population.elsewhere()
+        return has
 
     def owner_of(self, row: int) -> str:
         """Name of the trader that an account belongs to."""

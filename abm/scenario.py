@@ -151,17 +151,14 @@ class Scenario(Frozen):
                 raise ValueError(
                     f"fundamentals.{name}.of: {of!r} is not another instrument with a value of its own{meant(of, self.instruments)}"
                 )
-        wrong = unknown_names(self.news, ((k, v.loadings) for k, v in self.fundamentals.items()), self.instruments)
+        wrong = unknown_names(self.news, self.fundamentals, self.instruments)
         wrong = wrong or self.channels.sentiment.unknown(self.instruments, self.traders)
+        wrong = wrong or self.channels.margin_notices.wrong(self.instruments)
         if wrong:
             raise ValueError(wrong)
-        for notice in self.channels.margin_notices.calendar:
-            margined = [name for name, instrument in self.instruments.items() if instrument.margin]
-            if notice.instrument not in margined:
-                raise ValueError(
-                    f"channels.margin_notices.calendar: {notice.instrument!r} has no margin here{meant(notice.instrument, margined)}"
-                )
         for name, trader in self.traders.items():
+            if name in self.instruments:
+                raise ValueError(f"traders.{name}: an instrument has this name; choose another")
             if trader.instrument not in self.instruments:
                 raise ValueError(
                     f"traders.{name}.instrument: {trader.instrument!r} is not traded here{meant(trader.instrument, self.instruments)}"
@@ -172,9 +169,10 @@ class Scenario(Frozen):
         for comparison in self.compare:
             if comparison.instrument not in self.instruments:
                 raise ValueError(f"compare: {comparison.observation}: {comparison.instrument!r} is not traded here")
-        interval, step = self.recording.interval, self.clock.step
-        if abs(interval / step - round(interval / step)) > 1e-6 or interval < step:
-            raise ValueError("recording.interval must be a whole number of steps (clock.step)")
+        for key, interval in (("interval", self.recording.interval), ("network", self.recording.network)):
+            steps = 1.0 if interval is None else interval / self.clock.step
+            if abs(steps - round(steps)) > 1e-6 or steps < 1:
+                raise ValueError(f"recording.{key} must be a whole number of steps (clock.step)")
         return self
 
     def loadings(self, instrument: str) -> dict[str, float]:
@@ -186,6 +184,9 @@ class Scenario(Frozen):
     def hash(self) -> str:
         """Hash of everything that the run depends on, the seed included."""
         content = self.model_dump(mode="json", exclude={"description", "caveat", "inputs", "observations", "compare"})
+        graph = Path(self.channels.sentiment.graph)
+        if self.channels.sentiment.graph and graph.is_file():  # what it says, wherever it is kept
+            content["channels"]["sentiment"]["graph"] = hashlib.sha256(graph.read_bytes()).hexdigest()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -215,9 +215,7 @@ def power_law(curve: pd.DataFrame) -> PowerLaw:
     def residuals(values: Numbers) -> Numbers:
         return (values[0] * size ** values[1] - mean) / error
 
-    found = optimize.least_squares(
-        residuals, (start, 0.5), bounds=((0.0, -1.0), (np.inf, 4.0)), x_scale="jac"
-    )
+    found = optimize.least_squares(residuals, (start, 0.5), bounds=((0.0, -1.0), (np.inf, 4.0)), x_scale="jac")
     return PowerLaw(float(found.x[0]), float(found.x[1]))
 
 

@@ -62,6 +62,11 @@ class AuthorisedParticipantsConfig(TraderConfig):
         0.005, gt=0, lt=0.5, description="no hedge further than this fraction from the mid", examples=[0.005]
     )
 
+    @property
+    def traded(self) -> tuple[str, ...]:
+        """Names of the share and of what hedges it."""
+        return (self.instrument, self.hedge)
+
     @model_validator(mode="after")
     def _ordered(self) -> "AuthorisedParticipantsConfig":
         for name in ("calm_bps", "stress_bps"):

@@ -174,6 +174,10 @@ class Population(mesa.Agent):  # type: ignore[misc]
         """Currency that each account owes to brokers outside the market."""
         return 0.0
 
+    def elsewhere(self) -> Numbers:
+        """Currency that each account has in books beside the ledger, such as a pool's; negative where it owes there more than it has."""
+        return 0.0
+
     def faults(self) -> tuple[str, ...]:
         """What is wrong with books that it keeps beside the ledger, one line each; empty if nothing is."""
         return ()

@@ -31,6 +31,10 @@ class Hedgers(Population):
         margin = self.model.scenario.instruments[self.config.instrument].margin
         if margin is None:
             raise ValueError(f"traders.{self.name}.instrument: {self.config.instrument} has no margin; name a future")
+        if self.config.margin < 1.0 / margin.leverage:
+            raise ValueError(
+                f"traders.{self.name}.margin: {self.config.margin:g} is below the initial margin; raise it"
+            )
         # So much that the cash covers the initial margin with something to spare
         self.set_leverage(self.config.instrument, min(1.0 / self.config.margin + 1.0, margin.leverage))
 

@@ -297,9 +297,9 @@ class MarketMakers(Population):
     def parts(cls, name: str, config: TraderConfig, scenario: "Scenario") -> Mapping[str, TraderConfig]:
         """One population; where the channel is off, one for each underlying, with the part of the capital that its depth has of all."""
         assert isinstance(config, MarketMakersConfig)
-        if scenario.channels.on(cls.channel):
-            return {name: config}
         of = {underlying_of(book, terms): None for book, terms in config.books.items()}
+        if scenario.channels.on(cls.channel) or len(of) == 1:
+            return {name: config}
         total, separate = sum(terms.depth_usd for terms in config.books.values()), {}
         for underlying in of:
             books = {book: terms for book, terms in config.books.items() if underlying_of(book, terms) == underlying}

@@ -177,9 +177,12 @@ class MultiAssetFunds(Portfolio):
         if instrument not in self.names or after <= before:
             return
         j = self.names.index(instrument)
+        self._leverage[j] = min(self._leverage[j], 1.0 / after)  # who has margin to spare keeps the new one ready
         worth = np.abs(self._held() * self.mids)
         raised = self.config.elsewhere * (after - before) * worth[:, j]
-        others = worth.sum(axis=1) - worth[:, j]
+        # A position with margin sets only its margin free
+        brings = np.where(self._margined, worth / self._leverage, worth)
+        others = brings.sum(axis=1) - brings[:, j]
         part = np.divide(raised, others, out=np.full(self.size, np.inf), where=others > 0)
         elsewhere = np.where(part < 1.0, self.config.elsewhere, 0.0)
         kept = np.repeat(np.where(elsewhere > 0, 1.0 - part, 1.0)[:, None], len(self.names), axis=1)

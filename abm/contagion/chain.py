@@ -21,12 +21,11 @@ class Rule:
     """When a stage sets in: an indicator, over a window that ends now, reaches a threshold and stays there for a while.
 
     Indicators: `flow` is the part that takers with certain reasons have of all that takers trade; `depth` what is bid within
-    `recording.depth_bps` of the mid, of its median in the calm; `spread` the median spread, in those of the calm. Depth and spread fall and rise to
-    the threshold, and of both the calm is the part of the run given as `calm`. A flow must besides be `over` times the largest that there was in
-    the calm, since some of it is usual: funds rebalance when New York opens.
+    `recording.depth_bps` of the mid, of its median in the calm, and falls to the threshold. A flow must besides be `over` times the largest that
+    there was in the calm, since some of it is usual: funds rebalance when New York opens.
     """
 
-    indicator: Literal["flow", "depth", "spread"]
+    indicator: Literal["flow", "depth"]
     threshold: float
     window: str
     """Such as `"1h"`; bars are added up or averaged over it."""
@@ -81,6 +80,8 @@ def stages(
         raise ValueError(f"no bars of {asset!r}; there are {', '.join(sorted(set(bars['instrument'].astype(str))))}")
     times = pd.DatetimeIndex(np.sort(bars["time"].unique()))
     calm_until = pd.Timestamp(times[0]) + pd.Timedelta(seconds(calm), "s")
+    if len(times) and times[-1] < calm_until:
+        raise ValueError(f"calm: the run is over within its first {calm}; choose a shorter time")
     if (times < calm_until).sum() < 2:
         raise ValueError(f"calm: the first {calm} of the run have fewer than two bars; choose a longer time")
     bar: pd.Timedelta = pd.Timestamp(times[1]) - pd.Timestamp(times[0])
@@ -111,7 +112,7 @@ def _indicator(
     calm_until: pd.Timestamp,
     bar: pd.Timedelta,
 ) -> "pd.Series[float]":
-    """The indicator of one rule after each bar; 0, or 1 of depth and spread, where nothing is known."""
+    """The indicator of one rule after each bar; 0, or 1 of depth, where nothing is known."""
     n = max(1, round(seconds(rule.window) / bar.total_seconds()))
     if rule.indicator == "flow":
         taken = flows[flows["role"] == "taker"]
@@ -123,16 +124,9 @@ def _indicator(
             for t in (forced, taken)
         )
         return (part / whole.where(whole > 0)).fillna(0.0)
-    column = "bid_depth" if rule.indicator == "depth" else "spread_bps"
-    each = bars[~mine if rule.elsewhere else mine].groupby("time")[column]
-    values = (each.sum() if rule.indicator == "depth" else each.median()).reindex(times)
-    usual = values[times < calm_until].median()
-    smooth = (
-        values.rolling(n, min_periods=1).mean()
-        if rule.indicator == "depth"
-        else values.rolling(n, min_periods=1).median()
-    )
-    return (smooth / usual).fillna(1.0)
+    depth = bars[~mine if rule.elsewhere else mine].groupby("time")["bid_depth"].sum().reindex(times)
+    usual = depth[times < calm_until].median()
+    return (depth.rolling(n, min_periods=1).mean() / usual).fillna(1.0)
 
 
 # ------------------------------------------------------------------ what set off what

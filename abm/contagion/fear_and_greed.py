@@ -15,6 +15,9 @@ from scipy.stats import norm
 
 from abm.clock import seconds
 
+_LEAST_MOOD = 0.1
+"""Standard deviation that moods are taken to have in the calm at least: where nothing happens they hardly move."""
+
 WEIGHTS: Mapping[str, float] = {
     "volatility": 25.0,
     "momentum": 25.0,
@@ -52,6 +55,8 @@ def fear_and_greed(
     wide = {
         column: bars.pivot(index="time", columns="instrument", values=column) for column in ("mid", "volume", "trades")
     }
+    if supply and first not in supply:
+        raise ValueError(f"supply: {first!r} is missing; its part of all is dominance")
     for name in (first, *(supply or {})):
         if name not in wide["mid"]:
             raise ValueError(f"no bars of {name!r}; there are {', '.join(map(str, wide['mid'].columns))}")
@@ -61,9 +66,9 @@ def fear_and_greed(
     if min(len(mid), usual) < 10:
         raise ValueError(f"calm: the first {calm} of the run have fewer than ten bars; choose a longer time")
 
-    def z(values: "pd.Series[float]") -> "pd.Series[float]":
+    def z(values: "pd.Series[float]", floor: float = 1e-12) -> "pd.Series[float]":
         known = values.iloc[:usual]
-        return (values - known.mean()) / max(float(known.std()), 1e-12)
+        return (values - known.mean()) / max(float(known.std()), floor)
 
     logs = pd.Series(np.log(mid.to_numpy()), mid.index)
     returns, moved = logs.diff().fillna(0.0), logs.diff(n).fillna(0.0)
@@ -74,7 +79,7 @@ def fear_and_greed(
         "volatility": -(z(rough) + z(1.0 - mid / mid.cummax())) / 2.0,
         "momentum": (z(moved) + z(volume).clip(lower=0.0) * falls) / 2.0,
         "search": z(trades).clip(lower=0.0) * falls,
-        **_moods(nodes, mid.index),
+        **{name: z(values, _LEAST_MOOD) for name, values in _moods(nodes, mid.index + bar).items()},
     }
     if supply:
         worth = wide["mid"][list(supply)] * pd.Series(supply)
@@ -89,12 +94,13 @@ def fear_and_greed(
 
 
 def _moods(nodes: pd.DataFrame, times: pd.Index) -> "dict[str, pd.Series[float]]":
-    """Social media: the mean mood, which is 0 where nobody feels anything; surveys: how many more are glad than afraid. Both in z."""
+    """Social media: the mean mood, which is 0 where nobody feels anything; surveys: how many more are glad than afraid."""
     if "mood" not in nodes:
         return {}
     moods = nodes.dropna(subset=["mood"]).pivot(index="time", columns="node", values="mood")
     if moods.empty:
         return {}
     glad = (moods > 0).mean(axis=1) - (moods < 0).mean(axis=1)
-    both = pd.DataFrame({"social": 3.0 * moods.mean(axis=1), "surveys": 3.0 * glad}).reindex(times, method="ffill")
-    return {name: both[name].fillna(0.0) for name in ("social", "surveys")}
+    both = pd.DataFrame({"social": moods.mean(axis=1), "surveys": glad}).reindex(times, method="ffill").fillna(0.0)
+    before = times - (times[1] - times[0])
+    return {name: pd.Series(both[name].to_numpy(), before) for name in ("social", "surveys")}

@@ -77,11 +77,11 @@ def network(market: "Market", channels: Iterable["Channel"] = ()) -> Network:
     everyone = [(name, {"kind": "holder", "trader": owner.kind}, rows) for name, owner, rows in holders(market)]
     if market.exchange.fund >= 0:
         everyone.append((INSURANCE, {"kind": "house"}, np.array([market.exchange.fund], np.int32)))
-    owed = market.owed()
+    owed, elsewhere = market.owed(), market.elsewhere()
     for name, known, rows in everyone:
         lots = accounts.position[rows].sum(axis=0)
         cash, debt = int(accounts.cash[rows].sum()) / MONEY_UNITS, float(owed[rows].sum())
-        graph.add_node(name, **known, cash=cash, equity=equity(market, rows) - debt)
+        graph.add_node(name, **known, cash=cash, equity=equity(market, rows) - debt + float(elsewhere[rows].sum()))
         if debt > 0.0:
             graph.add_edge(BROKER, name, LOAN, channel=LOAN, weight=debt)
         for k in np.flatnonzero(lots).tolist():

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from abm.clock import Clock
 from abm.exchange.description import Frozen
@@ -31,6 +31,14 @@ class Fundamental(Frozen):
     )
     of: str = Field("", description="another instrument whose value this one shares, such as the spot of a perpetual")
     ratio: float = Field(1.0, gt=0, description="how much of that it stands for", examples=[0.000568])
+
+    @model_validator(mode="after")
+    def _claim_or_value(self) -> "Fundamental":
+        if self.of and self.loadings:
+            raise ValueError("loadings are those of what it is a claim on (of); leave them out")
+        if not self.of and self.ratio != 1.0:
+            raise ValueError("ratio says how much of another instrument it stands for; name that by of")
+        return self
 
 
 def fundamental_path(

@@ -7,7 +7,7 @@ Loadings are betas, to be measured before what a run is compared with.
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,11 @@ from pydantic import Field
 from abm.clock import Clock, Seconds, Utc
 from abm.exchange.description import Frozen
 from abm.random import stream
-from abm.world.fundamental import YEAR
+from abm.world.fundamental import YEAR, Fundamental
 
 Floats = npt.NDArray[np.float64]
+Volatility = Annotated[float, Field(ge=0, le=5)]
+Move = Annotated[float, Field(ge=-3, le=3)]
 
 
 class Event(Frozen):
@@ -29,7 +31,7 @@ class Event(Frozen):
         description="what sort of news it is", examples=["labour"]
     )
     what: str = Field(description="one line for readers", examples=["January layoffs"])
-    moves: dict[str, float] = Field(
+    moves: dict[str, Move] = Field(
         min_length=1,
         description="logarithmic change of factors' or single instruments' values, by name",
         examples=[{"equities": -0.004}],
@@ -41,7 +43,7 @@ class Event(Frozen):
 class News(Frozen):
     """What moves several assets at once."""
 
-    factors: dict[str, float] = Field(
+    factors: dict[str, Volatility] = Field(
         default={},
         description="common factors, and their volatility a year; they are independent of each other",
         examples=[{"equities": 0.15}],
@@ -80,34 +82,39 @@ class NewsPaths:
         return np.asarray(np.concatenate(([0.0], np.cumsum(moves))) + self._ramps(name))
 
     def _ramps(self, name: str) -> Floats:
-        """What the calendar's events have moved a factor or instrument by at each step, since the start."""
+        """What the calendar's events have moved a factor or instrument by at each step; what was over before the start is in the prices."""
         c = self._clock
         path: Floats = np.zeros(c.steps + 1)
         for event in self._news.calendar:
             if name in event.moves:
-                passed = np.arange(c.steps + 1) * c.step - c.seconds_at(event.at)
-                path += event.moves[name] * (np.clip(passed / event.over, 0.0, 1.0) if event.over else passed >= 0.0)
-        return np.asarray(path - path[0])
+                at, over = c.seconds_at(event.at), event.over
+                passed = np.arange(c.steps + 1) * c.step - at
+                done = np.clip(passed / over, 0.0, 1.0) if over else np.where(passed >= 0.0, 1.0, 0.0)
+                before = min(max(-at / over, 0.0), 1.0) if over else float(at < 0)
+                path += event.moves[name] * (done - before)
+        return path
 
 
-def unknown_names(news: News, loadings: Iterable[tuple[str, Mapping[str, float]]], instruments: Iterable[str]) -> str:
+def unknown_names(news: News, values: Mapping[str, Fundamental], instruments: Iterable[str]) -> str:
     """What is wrong with the names used, in one line; empty if nothing is.
 
     Args:
         news: Factors and calendar.
-        loadings: Instruments and their loadings.
-        instruments: Names that events may move besides the factors.
+        values: Of instruments, whose loadings are on factors.
+        instruments: Names that events may move besides the factors, but for claims on others.
     """
     traded = set(instruments)
     for name in news.factors:
         if name in traded:
             return f"news.factors: {name!r} is also an instrument; choose another name"
-    for instrument, on in loadings:
-        for name in on:
+    for instrument, value in values.items():
+        for name in value.loadings:
             if name not in news.factors:
                 return f"fundamentals.{instrument}.loadings: {name!r} is not one of news.factors"
     for k, event in enumerate(news.calendar):
         for name in event.moves:
             if name not in news.factors and name not in traded:
                 return f"news.calendar.{k}.moves: {name!r} is neither one of news.factors nor an instrument"
+            if name in values and values[name].of:
+                return f"news.calendar.{k}.moves: {name!r} is a claim on {values[name].of!r}; move that"
     return ""

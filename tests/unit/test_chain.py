@@ -23,7 +23,7 @@ def tables(
 
 
 def test_nothing_sets_in_where_nothing_happens() -> None:
-    table = stages(*tables(24, np.full(1440, 5.0), []))
+    table = stages(*tables(24, np.full(1440, 5.0), []), calm="12h")
     assert table["onset"].isna().all()
     assert len(table) == 6
 
@@ -75,7 +75,9 @@ def test_a_short_break_begins_the_time_anew() -> None:
 def test_tables_without_the_asset_or_a_calm_are_refused() -> None:
     bars, flows = tables(2, np.full(120, 1.0), [])
     with pytest.raises(ValueError, match="no bars of 'eth'; there are btc-spot"):
-        stages(bars, flows, asset="eth")
+        stages(bars, flows, asset="eth", calm="1h")
+    with pytest.raises(ValueError, match="the run is over within its first 1d"):
+        stages(bars, flows)
     with pytest.raises(ValueError, match="fewer than two bars"):
         stages(bars, flows, calm="30s")
 

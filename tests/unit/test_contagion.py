@@ -11,6 +11,7 @@ import pytest
 import abm
 from abm.agents.market_makers import MarketMakers
 from abm.agents.multi_asset import MultiAssetFunds
+from abm.contagion.channels import Channels
 from abm.contagion.graph import EXPOSURE, read_graphml, write_graphml
 from abm.contagion.measures import corrected_correlation
 from abm.exchange.messages import Phase
@@ -149,6 +150,42 @@ def test_channels_are_switched_off_in_the_scenario() -> None:
     )
 
 
+def test_looking_at_the_network_changes_nothing() -> None:
+    looked_at, plain = (
+        abm.Market(two_assets(hours=1, recording={"interval": "1min", "network": "10min"})),
+        two_assets(hours=1),
+    )
+    for _ in range(6):
+        looked_at.run_for("10min")
+        looked_at.contagion.network()
+    assert looked_at.result().summary["event_log_hash"] == abm.run(plain).summary["event_log_hash"]
+
+
+def test_edges_weigh_what_they_say() -> None:
+    news = {"news": {"factors": {"crypto": 0.1}}, "loadings": {ETH: {"crypto": -0.7}}}
+    made = abm.Market(two_assets(hours=1, **news))
+    made.run_for("10min")
+    graph, view, funds = made.contagion.network(), made.view(), only(made, MultiAssetFunds)
+    assert graph["factor:crypto"][ETH]["news"]["weight"] == -0.7
+    for k in range(funds.size):
+        held = graph[f"funds/{k}"][BTC]["common_holders"]["weight"]
+        assert held == pytest.approx(funds.holdings(BTC)[k] * view[BTC].mid)
+        assert held == pytest.approx(graph[BTC][f"funds/{k}"][EXPOSURE]["weight"])
+    firms = [graph[f"makers-{ETH}/{k}"][ETH]["market_making"]["weight"] for k in range(4)]
+    assert firms == pytest.approx([5e6] * 4)  # 20 million among four firms of equal capital
+
+
+def test_margin_in_use_is_an_edge_from_the_house() -> None:
+    silver = derivative("future", BTC, 77.4, brackets=[{"leverage": 5, "maintenance": 0.1}]) | {"tick": 0.001, "lot": 1}
+    made, _ = market({}, {SILVER: silver | {"max_price": 10_000}}, hours=1.0, step="1min")
+    holder = abm.Trader(made, "holder", abm.TraderConfig(instrument=SILVER), cash=50_000.0)
+    holder.set_leverage(SILVER, 5)
+    holder.buy(SILVER, 1_000)
+    made.run_for("5min")
+    used = made.contagion.network()["house:clearing"]["holder"]["margin_notices"]["weight"]
+    assert used == pytest.approx(77.4 * 1_000 / 5, rel=0.01)
+
+
 def test_a_switch_leaves_the_draws_of_others_as_they_were() -> None:
     """Common random numbers: without any fund, a channel that only funds carry changes nothing."""
     hashes = {
@@ -173,6 +210,13 @@ def test_firms_without_the_channel_have_capital_of_their_own_for_each_underlying
     assert firms["makers-eth"].config.capital == (1e7, 2e7)
     apart.run_for("10min")
     assert apart.result().audit.passed
+    alone = [
+        abm.run(two_assets(hours=1, channels={"market_making": on})).summary["event_log_hash"] for on in (True, False)
+    ]
+    assert alone[0] == alone[1]  # firms of one underlying are what they were
+    noise = {"kind": "noise", "accounts": 1}
+    with pytest.raises(abm.ScenarioError, match="a part of makers is called so; choose another"):
+        abm.Market(two_assets(traders={**none, **makers, "makers-btc": noise}, channels={"market_making": False}))
     assert all(apart.view()[name].bid > 0 for name in (BTC, ETH))
 
 
@@ -185,7 +229,16 @@ def correlation(result: abm.Result, minutes: int) -> float:
     return float(returns.corr().iloc[0, 1])
 
 
-ALL_OFF = dict.fromkeys(("news", "common_holders", "margin_notices", "market_making", "arbitrage", "flight"), False)
+def notice_of(instrument: str, before: float) -> dict[str, Any]:
+    at = "2026-02-05T00:30Z"
+    return {
+        "margin_notices": {
+            "calendar": [{"instrument": instrument, "announced": at, "at": at, "before": before, "after": 0.2}]
+        }
+    }
+
+
+ALL_OFF = dict.fromkeys(Channels.model_fields, False)
 
 
 def test_with_all_channels_off_only_news_correlates() -> None:
@@ -214,6 +267,7 @@ def test_events_move_values_by_their_loadings() -> None:
             },
             {"at": "2026-02-05T00:45Z", "kind": "other", "what": "one asset alone", "moves": {ETH: 0.01}},
             {"at": "2026-02-04T00:45Z", "kind": "other", "what": "before the start", "moves": {BTC: 0.5}},
+            {"at": "2026-02-04T23:00Z", "kind": "other", "what": "half over", "moves": {ETH: 0.2}, "over": "90min"},
         ],
     }
     walls = {
@@ -225,10 +279,46 @@ def test_events_move_values_by_their_loadings() -> None:
     for minute in (0, 29, 35, 41, 46):
         made.run_for(minute * 60 / 10 - made.time) if minute * 6 > made.time else None
         values[minute] = [made.fundamental(BTC) / 70_000, made.fundamental(ETH) / 2_000]
-    assert values[0] == values[29] == pytest.approx([1.0, 1.0])
-    assert values[35] == pytest.approx([np.exp(-0.015), 1.0])
-    assert values[41] == pytest.approx([np.exp(-0.03), 1.0])
-    assert values[46] == pytest.approx([np.exp(-0.03), np.exp(0.01)])
+    left = 0.2 / 90  # a minute, of what was half over at the start, until 00:30
+    assert values[0] == pytest.approx([1.0, 1.0])
+    assert values[29] == pytest.approx([1.0, np.exp(29 * left)])
+    assert values[35] == pytest.approx([np.exp(-0.015), np.exp(30 * left)])
+    assert values[41] == pytest.approx([np.exp(-0.03), np.exp(30 * left)])
+    assert values[46] == pytest.approx([np.exp(-0.03), np.exp(30 * left + 0.01)])
+
+
+def test_an_event_at_the_first_instant_counts() -> None:
+    crash = {"at": "2026-02-05T00:00Z", "kind": "other", "what": "at once", "moves": {BTC: -0.1}}
+    made = abm.Market(two_assets(news={"calendar": [crash]}, fundamentals={BTC: {"volatility": 0.0}}))
+    assert made.fundamental(BTC) == pytest.approx(70_000 * np.exp(-0.1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"news": {"factors": {"f": -0.5}}}, "news.factors.f"),
+        (
+            {"news": {"calendar": [{"at": "2026-02-05", "kind": "other", "what": "x", "moves": {"btc-spot": -1e9}}]}},
+            "moves",
+        ),
+        (
+            {"news": {"calendar": [{"at": "2026-02-05", "kind": "other", "what": "x", "moves": {"gold": 1}}]}},
+            "neither one of news.factors",
+        ),
+        ({"fundamentals": {"btc-spot": {"loadings": {"f": 1}}}}, "'f' is not one of news.factors"),
+        ({"fundamentals": {"btc-spot": {"ratio": 2}}}, "name that by of"),
+        ({"channels": {"flight": "maybe"}}, "write on, off or a mapping"),
+        ({"channels": notice_of("btc-spot", 0.1)}, "btc-spot is not an instrument with margin here"),
+        ({"channels": {"sentiment": {"graph": "nothing.graphml"}}}, "channels.sentiment.graph"),
+        ({"recording": {"network": 0.01}}, "recording.network must be a whole number of steps"),
+        ({"traders": {"btc-spot": {"kind": "noise"}}}, "an instrument has this name"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(abm.ScenarioError) as caught:
+        abm.Market(abm.load("first-hour", **changes))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 # ------------------------------------------------------------------ common holders
@@ -287,6 +377,37 @@ def test_a_margin_notice_on_silver_reaches_bitcoin_through_holders_of_both_alone
     assert volume(made, "margin_notice", SILVER) > 0.0
     assert (volume(made, "margin_notice", BTC) > 0.0) == both
     assert made.result().audit.passed
+
+
+def test_of_futures_only_the_margin_is_raised_by_selling() -> None:
+    """Gold sold to keep silver brings its margin, not its worth: .2 of it, where coins would bring all."""
+    future = derivative(
+        "future", BTC, 77.4, mark={"index": {}}, brackets=[{"leverage": 100 / 15, "maintenance": 0.12}]
+    ) | {
+        "tick": 0.001,
+        "lot": 1,
+    }
+    instruments = {name: future | {"max_price": 10_000} for name in (SILVER, "gold")}
+    fund = {
+        "kind": "multi_asset_funds",
+        "accounts": 1,
+        "capital": 40e6,
+        "style": "leverage",
+        "leverage": [1, 1],
+        "weights": {SILVER: 0.5, "gold": 0.5},
+        "account_leverage": 5,
+        "constrained": 1.0,
+        "elsewhere": 1.0,
+    }
+    hedgers = {f"hedgers-{name}": {"kind": "hedgers", "instrument": name, "margin": 2.0} for name in instruments}
+    made, _ = market({"funds": fund, **hedgers}, instruments, hours=4.0, step="1min")
+    mine = only(made, MultiAssetFunds)
+    silver, gold = mine.holdings(SILVER).sum() * 77.4, mine.holdings("gold").sum() * 77.4
+    mine.margin_notice(SILVER, 0.15, 0.18)
+    made.run_for("3h")
+    assert mine.holdings(SILVER).sum() * 77.4 == pytest.approx(silver, rel=1e-3)
+    sold = gold - mine.holdings("gold").sum() * 77.4
+    assert sold / 5 == pytest.approx((0.18 - 0.15) * silver, rel=0.01)
 
 
 def test_the_house_asks_for_the_new_margin_and_liquidates_who_lacks_it() -> None:

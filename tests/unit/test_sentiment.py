@@ -120,6 +120,31 @@ def test_a_graphml_file_says_who_listens_to_whom(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "target", "channel", "weight", "words"),
+    [
+        (BTC, "community:coins", "sentiment", float("nan"), "needs one weight above 0"),
+        (BTC, "community:coins", "sentiment", -1.0, "needs one weight above 0"),
+        (BTC, "community:coins", "exposure", 1.0, "attention leads to another community"),
+        ("community:coins", BTC, "sentiment", 1.0, "attention leads to another community"),
+        ("community:coins", "community:coins", "sentiment", 1.0, "attention leads to another community"),
+    ],
+)
+def test_a_file_of_attention_is_checked(
+    tmp_path: Path, source: str, target: str, channel: str, weight: float, words: str
+) -> None:
+    net: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+    net.add_node(BTC, kind="asset")
+    net.add_node("community:coins", kind="community")
+    net.add_edge(source, target, channel, channel=channel, weight=weight)
+    write_graphml(net, tmp_path / "net.graphml")
+    (tmp_path / "mine.yaml").write_text(
+        "based_on: first-hour\nchannels: {sentiment: {graph: net.graphml, communities: {coins: {watches: {btc-spot: 1}}}}}"
+    )
+    with pytest.raises(abm.ScenarioError, match=words):
+        abm.Market(load_with(tmp_path / "mine.yaml", []))
+
+
+@pytest.mark.parametrize(
     ("communities", "words"),
     [
         ({"a": {"listens": {"b": 1}}}, "'b' is not another community"),

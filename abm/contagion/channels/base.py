@@ -1,6 +1,6 @@
 """What all channels are: a way in which what happens to one asset or holder reaches another, that can be switched off."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -21,6 +21,8 @@ class ChannelConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _switch(cls, value: object) -> object:
+        if not isinstance(value, bool | Mapping | ChannelConfig):
+            raise ValueError("write on, off or a mapping")
         return {"on": value} if isinstance(value, bool) else value
 
 

@@ -1,7 +1,7 @@
 """Margin notices and margin calls: a clearing house asks for more margin on one asset, and who lacks it sells that, or something else."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from abm.clock import Utc
 from abm.contagion.channels.base import Channel, ChannelConfig
 from abm.contagion.graph import Edge, holders
 from abm.exchange.description import MONEY_UNITS, Fraction, Frozen
+from abm.exchange.instrument import Instrument
 
 if TYPE_CHECKING:
     from abm.market import Market
@@ -40,6 +41,18 @@ class MarginNoticesConfig(ChannelConfig):
     """Margin notices."""
 
     calendar: tuple[Notice, ...] = Field((), description="notices, in any order")
+
+    def wrong(self, instruments: Mapping[str, Instrument]) -> str:
+        """What does not fit the instruments, in one line; empty if nothing."""
+        now = {name: 1.0 / item.margin.leverage for name, item in instruments.items() if item.margin}
+        for notice in sorted(self.calendar, key=lambda each: each.at):
+            where = f"channels.margin_notices.calendar: {notice.instrument}"
+            if notice.instrument not in now:
+                return f"{where} is not an instrument with margin here"
+            if abs(notice.before / now[notice.instrument] - 1.0) > 0.01:
+                return f"{where}: before is {notice.before:g}, and its margin then is {now[notice.instrument]:.4g}"
+            now[notice.instrument] = notice.after
+        return ""
 
 
 class MarginNotices(Channel):
@@ -81,14 +94,14 @@ class MarginNotices(Channel):
         """Have the house ask for the new margin: initial and maintenance change alike, in all brackets."""
         margin = self.market.scenario.instruments[notice.instrument].margin
         assert margin is not None
-        factor = notice.after / notice.before
+        factor = notice.after * margin.leverage  # of the brackets at the start
         rows = tuple(
             Bracket(
                 up_to=row.up_to,
                 leverage=max(1.0, row.leverage / factor),
                 maintenance=min(row.maintenance * factor, 0.99),
             )
-            for row in self.brackets.get(notice.instrument, margin.rows)
+            for row in margin.rows
         )
         self.brackets[notice.instrument] = rows
         self.market.house.set_brackets(notice.instrument, rows)

@@ -1,5 +1,6 @@
 """Sentiment: communities of people watch prices and each other, and fear spreads where nobody who trades has lost anything yet."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,6 +141,26 @@ class Diffusion:
         return self.mood
 
 
+def _attention(path: str) -> Network:
+    """Who watches what and listens to whom, by a GraphML file.
+
+    Raises:
+        ValueError: It cannot be read, or an edge is not one of attention; one line names it.
+    """
+    key = "channels.sentiment.graph"
+    try:
+        graph = read_graphml(path)
+    except OSError as error:
+        raise ValueError(f"{key}: {path}: {error.strerror or error}") from None
+    for source, target, data in graph.edges(data=True):
+        edge, weight = f"{key}: {path}: edge {source} -> {target}", data["weight"]
+        if data["channel"] != Sentiment.name or graph.nodes[target]["kind"] != "community" or source == target:
+            raise ValueError(f"{edge}: attention leads to another community, with channel={Sentiment.name}")
+        if isinstance(weight, bool) or not 0.0 < weight < math.inf or graph.number_of_edges(source, target) > 1:
+            raise ValueError(f"{edge}: needs one weight above 0, not {weight}")
+    return graph
+
+
 class Sentiment(Channel):
     """Communities take on the mood of prices and of each other; see `Diffusion`. Traders of a community read it as `Population.mood`.
 
@@ -164,7 +185,7 @@ class Sentiment(Channel):
 
     def _network(self) -> Network:
         """Who watches what and listens to whom, by the scenario and its GraphML file."""
-        graph: Network = read_graphml(self._config.graph) if self._config.graph else nx.MultiDiGraph()
+        graph: Network = _attention(self._config.graph) if self._config.graph else nx.MultiDiGraph()
         known: dict[str, Any] = {name: {"kind": "asset"} for name in self.market.scenario.instruments}
         known |= {COMMUNITY + name: {"kind": "community"} for name in self._config.communities}
         for node in graph:
