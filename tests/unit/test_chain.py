@@ -137,3 +137,47 @@ def test_a_real_cascade_is_a_forest_of_all_its_liquidations() -> None:
     assert branches(forest)["liquidations"].sum() == len(liquidated)
     time = nx.get_node_attributes(forest, "time")
     assert all(time[parent] <= time[child] for parent, child in forest.edges)
+
+
+def test_one_liquidation_sets_off_another_in_a_second_asset() -> None:
+    """Crossed accounts hold two perpetuals: where the fall of one leaves them short, what is sold of the other liquidates who holds that alone."""
+    instruments, fundamentals = {}, {}
+    for coin, price in (("btc", 70_000.0), ("eth", 2_000.0)):
+        spot = {"tick": 0.01, "lot": 0.001, "max_price": 10 * price, "reference_price": price}
+        margin = {"brackets": "btc", "mark": {"index": {}}}
+        instruments |= {f"{coin}-spot": spot, f"{coin}-perp": spot | {"kind": "perpetual", "margin": margin}}
+        fundamentals |= {f"{coin}-spot": {"volatility": 0.0}, f"{coin}-perp": {"of": f"{coin}-spot"}}
+    crash = {
+        "at": "2026-02-05T00:30Z",
+        "kind": "other",
+        "what": "bitcoin alone",
+        "moves": {"btc-spot": -0.12},
+        "over": "10min",
+    }
+    books = {name: {"depth_usd": 1e6, "impact_bps": 20.0} for name in instruments}
+    funds = {"kind": "multi_asset_funds", "accounts": 40, "style": "leverage", "account_leverage": 50, "cushion": 0.0}
+    both = funds | {"capital": 8e5, "leverage": [18, 18], "weights": {"btc-perp": 0.5, "eth-perp": 0.5}}
+    alone = funds | {"capital": 2e5, "leverage": [25, 25]}
+    scenario = abm.Scenario.model_validate(
+        {
+            "name": "two-perpetuals",
+            "clock": {"start": START.isoformat(), "end": "2026-02-05T02:00Z", "step": "5s"},
+            "instruments": instruments,
+            "fundamentals": fundamentals,
+            "news": {"calendar": [crash]},
+            "channels": {"common_holders": False},
+            "traders": {
+                "makers": {"kind": "market_makers", "accounts": 4, "capital": [5e7] * 4, "books": books},
+                "both": both | {"instrument": "btc-perp"},
+                "alone": alone | {"instrument": "eth-perp"},
+                "basis_btc": {"kind": "basis_arbitrage", "instrument": "btc-perp", "spot": "btc-spot"},
+                "basis_eth": {"kind": "basis_arbitrage", "instrument": "eth-perp", "spot": "eth-spot"},
+            },
+        }
+    )
+    result = abm.run(scenario)
+    forest = result.causes()
+    assert result.audit.passed
+    links = across(forest)
+    assert links.has_edge("btc-perp", "eth-perp") or links.has_edge("eth-perp", "btc-perp")
+    assert branches(forest)["instruments"].max() == 2
