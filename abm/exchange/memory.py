@@ -657,18 +657,15 @@ class Memory:
         self._put("brackets", np.concatenate([old, rows]))
 
     def grow(self, name: str, size: int, used: int) -> None:
-        """Make table `name` hold at least `size` records, keeping the first `used`; by a part of itself, so that growth is cheap in the long run."""
+        """Make table `name` hold at least `size` records, keeping the first `used`; doubles, so that growth is cheap in the long run.
+
+        What is not used is never touched, so that a single large order id costs addresses and no memory.
+        """
         old = self.tables[name]
-        if len(old) >= size:
-            return
-        if name == "ids":
-            # Of all orders that ever were: the operating system moves it, so that there is never a second one
-            old.resize(max(size, len(old) + len(old) // 8), refcheck=False)
-            self._put(name, old)
-            return
-        new = aligned(max(size, 2 * len(old)), old.dtype)
-        new[:used] = old[:used]
-        self._put(name, new)
+        if len(old) < size:
+            new = aligned(max(size, 2 * len(old)), old.dtype)
+            new[:used] = old[:used]
+            self._put(name, new)
 
     def prepare(self, messages: int) -> None:
         """Make room for the orders that so many messages may create. For the rest the pass asks when it needs more."""
