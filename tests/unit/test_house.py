@@ -1,5 +1,7 @@
 """The clearing house by worked examples: the vectors of the rule book's sources, and each thing that time or an operator brings."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -656,3 +658,19 @@ def test_a_checkpoint_continues_with_positions_and_index(tmp_path: Any) -> None:
     for mine, wanted in zip(loaded.match(tape), venue.exchange.match(tape), strict=True):
         np.testing.assert_array_equal(mine, wanted)
     assert loaded.accounts.cash.tolist() == venue.exchange.accounts.cash.tolist()
+
+
+def test_a_checkpoint_is_read_by_another_process(tmp_path: Any) -> None:
+    venue = Venue(perpetual(), fund=1e6)
+    venue.trade(0, 1, 1, 80_000)
+    venue.exchange.save(tmp_path / "state")
+    tape = np.concatenate(
+        [venue.order(2, LONG, 1, 76_300, time=5), venue.message(Kind.MARK, "btc-perp", price=7_630_000, time=5)]
+    )
+    np.save(tmp_path / "tape.npy", tape)
+    program = (
+        "import sys, numpy; from abm.exchange import Exchange; folder = sys.argv[1]; exchange = Exchange.load(folder + '/state'); "
+        "print(exchange.match(numpy.load(folder + '/tape.npy')).outcomes.tobytes().hex())"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == venue.exchange.match(tape).outcomes.tobytes().hex()
