@@ -154,6 +154,7 @@ class Scenario(Frozen):
         wrong = unknown_names(self.news, self.fundamentals, self.instruments)
         wrong = wrong or self.channels.sentiment.unknown(self.instruments, self.traders)
         wrong = wrong or self.channels.margin_notices.wrong(self.instruments)
+        wrong = wrong or self.channels.correlation.unknown(self.instruments)
         if wrong:
             raise ValueError(wrong)
         for name, trader in self.traders.items():
