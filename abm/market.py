@@ -304,7 +304,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         """Currency that each account has in books beside the ledger, less what it owes there."""
         has = np.zeros(len(self.cash))
         for population in self.populations:
-            has[population.rows] = population.elsewhere()
+            population.elsewhere(has)
         return has
 
     def owner_of(self, row: int) -> str:

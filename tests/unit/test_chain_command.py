@@ -32,6 +32,12 @@ def test_the_network_is_counted_and_written(folder: Path, tmp_path: Path) -> Non
     told = json.loads(CliRunner().invoke(app, ["network", str(folder), "--json"]).stdout)
     assert told["nodes"] == {"asset": 2, "holder": 20 + 2 * 20 + 2 * 4, "broker": 1}
     assert len(told["exports"]) == 5
+    assert told["importance"][0].keys() == {"node", "kind", "size", "debtrank", "failures", "loss"}
+    assert {row["node"] for row in told["importance"]} > {"btc-spot", "eth-spot", "funds/0"}
+    table = CliRunner().invoke(app, ["network", str(folder), "--fall", "0.8"])
+    assert "each of these assets fell by 80%" in table.stdout
+    assert [line.split()[0] for line in table.stdout.splitlines() if " asset " in line] == ["btc-spot", "eth-spot"]
+    assert "A fall of any one asset by 10% fails nobody" in CliRunner().invoke(app, ["network", str(folder)]).stdout
     out = tmp_path / "net.graphml"
     written = CliRunner().invoke(app, ["network", str(folder), "--at", "2026-02-05T01:00", "--out", str(out)])
     assert written.exit_code == 0
@@ -46,6 +52,7 @@ def test_the_network_is_counted_and_written(folder: Path, tmp_path: Path) -> Non
         (["chain", "RUN", "--calm", "soon"], "'soon' is not a duration"),
         (["network", "RUN", "--at", "yesterday"], "'yesterday' is not a moment"),
         (["network", "RUN", "--at", "2025-01-01"], "no network until 2025-01-01"),
+        (["network", "RUN", "--fall", "2"], "fall = 2.0: must be above 0 and at most 1"),
         (["network", "RUN", "--out", "/nowhere/at/all.graphml"], "No such file or directory"),
     ],
 )
