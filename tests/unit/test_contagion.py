@@ -113,19 +113,28 @@ def test_graphml_is_written_and_read_back(tmp_path: Path) -> None:
     write_graphml(graph, tmp_path / "net.graphml")
     read = read_graphml(tmp_path / "net.graphml")
     assert nx.utils.graphs_equal(read, graph)
+    plain = nx.read_graphml(tmp_path / "net.graphml", force_multigraph=True)
+    plain.graph.clear()  # defaults of attributes
+    assert nx.utils.graphs_equal(plain, graph)
     assert nx.pagerank(nx.DiGraph(read), weight="weight")  # any function of networkx works on it
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("no xml", "not GraphML"), ("kind", "node a has no kind"), ("weight", "edge a -> b needs a channel and a weight")],
+    [
+        ("no xml", "not GraphML"),
+        ("kind", "node a has no kind"),
+        ("weight", "edge a -> b needs a channel and a weight"),
+        ("twice", "edge a -> b stands twice for x; add the weights up"),
+    ],
 )
 def test_a_bad_graphml_file_is_said_in_one_line(tmp_path: Path, content: str, words: str) -> None:
     path = tmp_path / "bad.graphml"
     graph = nx.MultiDiGraph()
     graph.add_node("a", **({} if content == "kind" else {"kind": "asset"}))
     graph.add_node("b", kind="asset")
-    graph.add_edge("a", "b", "x", channel="x")
+    for key in ("x", "y") if content == "twice" else ("x",):
+        graph.add_edge("a", "b", key, channel="x", **({"weight": 1.0} if content == "twice" else {}))
     nx.write_graphml(graph, path) if content != "no xml" else path.write_text(content)
     with pytest.raises(ValueError, match=words) as caught:
         read_graphml(path)
