@@ -55,6 +55,21 @@ def test_exposures_are_the_ledgers_to_the_unit_at_every_export() -> None:
         result.graph("2026-02-04")
 
 
+def test_the_network_is_exported_at_chosen_times() -> None:
+    times = ["2026-02-05T00:40Z", "2026-02-05T00:10:20Z", "2026-02-05T00:00Z", "2026-02-05T00:40Z", "2026-02-05T01:00Z"]
+    made = abm.Market(two_assets(hours=1, recording={"interval": "1min", "network": times}))
+    made.run_for("40min")
+    then = made.contagion.network()
+    made.run_for("20min")
+    result = made.result()
+    exports = [f"{time:%H:%M:%S}" for time in sorted(result.nodes["time"].unique())]
+    assert exports == ["00:00:00", "00:10:20", "00:40:00", "01:00:00"]
+    assert nx.utils.graphs_equal(result.graph("2026-02-05T00:40"), then)
+    assert nx.utils.graphs_equal(result.graph("2026-02-05T00:59"), then)
+    assert not nx.utils.graphs_equal(result.graph("2026-02-05T00:39"), then)
+    assert nx.utils.graphs_equal(result.graph("2026-02-05T00:39"), result.graph("2026-02-05T01:10:20+01:00"))
+
+
 def test_what_the_insurance_fund_took_over_is_in_the_network() -> None:
     """A crash in thin books: the fund holds positions, and the lots still add up to nothing."""
     perpetual = derivative("perpetual", BTC, 70_000, funding={})
@@ -320,6 +335,16 @@ def test_an_event_at_the_first_instant_counts() -> None:
         ({"channels": notice_of("btc-spot", 0.1)}, "btc-spot is not an instrument with margin here"),
         ({"channels": {"sentiment": {"graph": "nothing.graphml"}}}, "channels.sentiment.graph"),
         ({"recording": {"network": 0.01}}, "recording.network must be a whole number of steps"),
+        ({"recording": {"network": "often"}}, "recording.network: 'often' is neither a duration such as 1h nor a list"),
+        ({"recording": {"network": ["noon"]}}, "recording.network: 'noon' is not a moment; write one such as"),
+        (
+            {"recording": {"network": ["2026-02-05T02:00Z"]}},
+            "recording.network: 2026-02-05T02:00:00Z is not within the run (clock.start to clock.end); leave it out",
+        ),
+        (
+            {"recording": {"network": ["2026-02-05T00:00:00.5Z"]}},
+            "is not the beginning of a step (clock.step); move it",
+        ),
         ({"traders": {"btc-spot": {"kind": "noise"}}}, "an instrument has this name"),
     ],
 )
