@@ -25,20 +25,24 @@ def chain(
     calm: Annotated[str, typer.Option(help="The first part of the run, which others are held against.")] = "1d",
     json: Json = False,
 ) -> None:
-    """When each stage of a cascade set in, and the largest trees of liquidations that set each other off."""
+    """When each stage of a cascade set in, the largest trees of liquidations that set each other off, and fear and greed by day."""
     from abm.contagion.chain import branches
+    from abm.contagion.fear_and_greed import by_day, fear_and_greed
     from abm.scenario import ScenarioError
     from experiments import rundir
 
     result = rundir.read(run)
     try:
         stages = result.stages(asset or None, calm)
+        names = list(result.scenario["instruments"])
+        first = next(name for name in names if name.partition("-")[0] == (asset or names[0].partition("-")[0]))
+        fear = by_day(fear_and_greed(result.bars, result.nodes, first, calm=calm))
     except ValueError as error:
         raise ScenarioError(str(error)) from None
     trees = branches(result.causes())
     if json:
         content = {"stages": _plain(stages), "liquidations": int(trees["liquidations"].sum()), "trees": _plain(trees)}
-        typer.echo(json_format.dumps(content, indent=2))
+        typer.echo(json_format.dumps(content | {"fear_and_greed": _plain(fear.reset_index())}, indent=2))
         return
     rows = [
         (s["stage"], s["onset"] or "never", f"{s['worst']:.3g}", s["at"], f"{s['threshold']:.3g}")
@@ -51,6 +55,19 @@ def chain(
         [(t["time"], t["instrument"], t["liquidations"], t["depth"], f"{t['notional']:,.0f}") for t in large],
         ("began", "in", "liquidations", "generations", "USD"),
     )
+    typer.echo(f"Fear (0) and greed (100) of {first} as each day ends, 50 being the calm of this run:")
+    parts = list(fear.columns[3:])
+    rows = [
+        (
+            day["day"][:10],
+            f"{day['index']:.0f}",
+            f"{day['lowest']:.0f}",
+            day["at"],
+            *(f"{day[part]:.0f}" for part in parts),
+        )
+        for day in _plain(fear.reset_index())
+    ]
+    print_rows(rows, ("day", "index", "lowest", "at", *parts))
 
 
 def network(
