@@ -104,9 +104,18 @@ class Market(mesa.Model):  # type: ignore[misc]
         for population in self.populations:
             self.recorder.opened(population)
         self.recorder.sample_network()
-        if described.recording.network is not None:
-            every = described.clock.units(described.recording.network)
+        self._schedule_exports()
+
+    def _schedule_exports(self) -> None:
+        """Have the network exported at the times that the scenario chooses."""
+        clock, chosen = self.scenario.clock, self.scenario.recording.network
+        if isinstance(chosen, float):
+            every = clock.units(chosen)
             self.schedule_recurring(self.recorder.sample_network, Schedule(interval=every, start=every))
+        elif chosen is not None:
+            for at in sorted({round(clock.units(clock.seconds_at(moment))) for moment in chosen}):
+                if 0 < at < clock.steps:
+                    self.schedule_event(self.recorder.sample_network, at=at)
 
     # ------------------------------------------------------------------ the step
 
@@ -304,7 +313,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         """Currency that each account has in books beside the ledger, less what it owes there."""
         has = np.zeros(len(self.cash))
         for population in self.populations:
-            has[population.rows] = population.elsewhere()
+            population.elsewhere(has)
         return has
 
     def owner_of(self, row: int) -> str:

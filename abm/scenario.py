@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     SerializeAsAny,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -28,7 +29,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from abm.agents import TraderConfig, kinds
 from abm.clearing.rules import Mark
-from abm.clock import Clock, Seconds
+from abm.clock import Clock, Seconds, Utc, seconds
 from abm.contagion.channels import Channels
 from abm.exchange.description import Frozen
 from abm.exchange.instrument import Instrument
@@ -38,6 +39,24 @@ from abm.world.news import News, unknown_names
 
 class ScenarioError(ValueError):
     """A scenario cannot be used; the text is one line that names the file, the key and the fix."""
+
+
+_MOMENT = TypeAdapter(Utc)
+
+
+def _exports(value: Any) -> Any:
+    """Seconds of a duration, or the moments of a list."""
+    if isinstance(value, list | tuple):
+        try:
+            return tuple(sorted(_MOMENT.validate_python(moment) for moment in value))
+        except ValidationError as error:
+            raise ValueError(
+                f"{error.errors()[0]['input']!r} is not a moment; write one such as 2026-02-05T14:30Z"
+            ) from None
+    try:
+        return value if value is None else seconds(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is neither a duration such as 1h nor a list of moments (UTC)") from None
 
 
 class Recording(Frozen):
@@ -53,9 +72,29 @@ class Recording(Frozen):
         examples=[[5, 10, 25, 50, 100]],
     )
     trades: bool = Field(True, description="whether each trade is kept as a row")
-    network: Seconds | None = Field(
-        None, gt=0, description="time between two exports of the network; none = at start and end", examples=["1h"]
+    network: Annotated[float | tuple[Utc, ...] | None, BeforeValidator(_exports)] = Field(
+        None,
+        description="time between two exports of the network, or moments (UTC); at start and end in any case",
+        examples=["1h", ["2026-02-05T14:30Z"]],
     )
+
+    def unfit(self, clock: Clock) -> str:
+        """What does not fit the clock, in one line; empty if nothing."""
+        spans = {"interval": self.interval} | ({"network": self.network} if isinstance(self.network, float) else {})
+        for key, span in spans.items():
+            if not _whole(span / clock.step) or span < clock.step:
+                return f"recording.{key} must be a whole number of steps (clock.step)"
+        for moment in self.network if isinstance(self.network, tuple) else ():
+            written = f"recording.network: {moment:%Y-%m-%dT%H:%M:%SZ}"
+            if not clock.start <= moment <= clock.end:
+                return f"{written} is not within the run (clock.start to clock.end); leave it out"
+            if not _whole(clock.units(clock.seconds_at(moment))):
+                return f"{written} is not the beginning of a step (clock.step); move it"
+        return ""
+
+
+def _whole(number: float) -> bool:
+    return abs(number - round(number)) <= 1e-6
 
 
 class Comparison(Frozen):
@@ -154,6 +193,8 @@ class Scenario(Frozen):
         wrong = unknown_names(self.news, self.fundamentals, self.instruments)
         wrong = wrong or self.channels.sentiment.unknown(self.instruments, self.traders)
         wrong = wrong or self.channels.margin_notices.wrong(self.instruments)
+        wrong = wrong or self.channels.correlation.unknown(self.instruments)
+        wrong = wrong or self.recording.unfit(self.clock)
         if wrong:
             raise ValueError(wrong)
         for name, trader in self.traders.items():
@@ -169,10 +210,6 @@ class Scenario(Frozen):
         for comparison in self.compare:
             if comparison.instrument not in self.instruments:
                 raise ValueError(f"compare: {comparison.observation}: {comparison.instrument!r} is not traded here")
-        for key, interval in (("interval", self.recording.interval), ("network", self.recording.network)):
-            steps = 1.0 if interval is None else interval / self.clock.step
-            if abs(steps - round(steps)) > 1e-6 or steps < 1:
-                raise ValueError(f"recording.{key} must be a whole number of steps (clock.step)")
         return self
 
     def loadings(self, instrument: str) -> dict[str, float]:

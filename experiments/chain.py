@@ -12,6 +12,9 @@ from experiments.tables import print_rows
 BRANCHES = 5
 """Trees of liquidations that are shown."""
 
+NODES = 10
+"""Nodes of the network that are shown, out of those whose failure or fall costs others most."""
+
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
@@ -22,20 +25,24 @@ def chain(
     calm: Annotated[str, typer.Option(help="The first part of the run, which others are held against.")] = "1d",
     json: Json = False,
 ) -> None:
-    """When each stage of a cascade set in, and the largest trees of liquidations that set each other off."""
+    """When each stage of a cascade set in, the largest trees of liquidations that set each other off, and fear and greed by day."""
     from abm.contagion.chain import branches
+    from abm.contagion.fear_and_greed import by_day, fear_and_greed
     from abm.scenario import ScenarioError
     from experiments import rundir
 
     result = rundir.read(run)
     try:
         stages = result.stages(asset or None, calm)
+        names = list(result.scenario["instruments"])
+        first = next(name for name in names if name.partition("-")[0] == (asset or names[0].partition("-")[0]))
+        fear = by_day(fear_and_greed(result.bars, result.nodes, first, calm=calm))
     except ValueError as error:
         raise ScenarioError(str(error)) from None
     trees = branches(result.causes())
     if json:
         content = {"stages": _plain(stages), "liquidations": int(trees["liquidations"].sum()), "trees": _plain(trees)}
-        typer.echo(json_format.dumps(content, indent=2))
+        typer.echo(json_format.dumps(content | {"fear_and_greed": _plain(fear.reset_index())}, indent=2))
         return
     rows = [
         (s["stage"], s["onset"] or "never", f"{s['worst']:.3g}", s["at"], f"{s['threshold']:.3g}")
@@ -48,6 +55,19 @@ def chain(
         [(t["time"], t["instrument"], t["liquidations"], t["depth"], f"{t['notional']:,.0f}") for t in large],
         ("began", "in", "liquidations", "generations", "USD"),
     )
+    typer.echo(f"Fear (0) and greed (100) of {first} as each day ends, 50 being the calm of this run:")
+    parts = list(fear.columns[3:])
+    rows = [
+        (
+            day["day"][:10],
+            f"{day['index']:.0f}",
+            f"{day['lowest']:.0f}",
+            day["at"],
+            *(f"{day[part]:.0f}" for part in parts),
+        )
+        for day in _plain(fear.reset_index())
+    ]
+    print_rows(rows, ("day", "index", "lowest", "at", *parts))
 
 
 def network(
@@ -56,16 +76,19 @@ def network(
         str, typer.Option(help="Moment (UTC), such as 2026-02-05T12:00.", show_default="the last export")
     ] = "",
     out: Annotated[Path | None, typer.Option(help="GraphML file to write.", show_default=False)] = None,
+    fall: Annotated[float, typer.Option(help="Fall of each asset whose cascade is computed, fraction.")] = 0.1,
     json: Json = False,
 ) -> None:
-    """The contagion network of a run: nodes by kind, edges by channel; as GraphML for networkx, igraph and Gephi."""
+    """The contagion network of a run: nodes by kind, edges by channel, and whose failure or fall would cost others most; as GraphML too."""
     from abm.contagion.graph import write_graphml
+    from abm.contagion.measures import importance
     from abm.scenario import ScenarioError
     from experiments import rundir
 
     result = rundir.read(run)
     try:
         graph = result.graph(at or None)
+        matters = importance(graph, fall)
     except ValueError as error:
         raise ScenarioError(str(error)) from None
     if out is not None:
@@ -77,15 +100,43 @@ def network(
     if json:
         channels = {name: {"edges": len(weights), "weight": sum(weights)} for name, weights in edges.items()}
         exports = [time.isoformat() for time in sorted(result.nodes["time"].unique())]
-        typer.echo(json_format.dumps({"nodes": dict(nodes), "channels": channels, "exports": exports}, indent=2))
+        content = {"nodes": dict(nodes), "channels": channels, "exports": exports}
+        typer.echo(json_format.dumps(content | {"importance": _plain(matters.reset_index())}, indent=2))
         return
     print_rows([(kind, f"{count:,}") for kind, count in nodes.most_common()], ("nodes", ""))
     print_rows(
         [(name, f"{len(weights):,}", f"{sum(weights):,.4g}") for name, weights in edges.items()],
         ("channel", "edges", "weight together"),
     )
+    _print_importance(matters, fall)
     if out is not None:
         typer.echo(str(out))
+
+
+def _print_importance(matters: Any, fall: float) -> None:
+    """The holders that cost others most, by debts or by sales, and the assets whose fall fails anybody."""
+    assets = matters["kind"] == "asset"
+    by_sales = matters[~assets].sort_values("loss", ascending=False, kind="stable").index[:NODES]
+    by_debts = matters.index[matters["debtrank"].notna()][:NODES]
+    fails = assets & (matters["failures"] > 0)
+    chosen = matters[matters.index.isin(by_sales.union(by_debts)) | fails]
+    typer.echo(f"If each of these holders failed and sold all, or each of these assets fell by {fall:.0%}:")
+    print_rows(
+        [
+            (
+                row["node"],
+                row["kind"],
+                f"{row['size']:,.4g}",
+                "-" if row["debtrank"] is None else f"{row['debtrank']:.4f}",
+                f"{row['failures']:,}",
+                f"{row['loss']:,.4g}",
+            )
+            for row in _plain(chosen.reset_index())
+        ],
+        ("node", "kind", "equity, or held", "DebtRank", "others fail", "others lose"),
+    )
+    if not fails.any():
+        typer.echo(f"A fall of any one asset by {fall:.0%} fails nobody; look at larger ones with --fall.")
 
 
 def _plain(table: Any) -> list[dict[str, Any]]:

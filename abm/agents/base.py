@@ -174,9 +174,12 @@ class Population(mesa.Agent):  # type: ignore[misc]
         """Currency that each account owes to brokers outside the market."""
         return 0.0
 
-    def elsewhere(self) -> Numbers:
-        """Currency that each account has in books beside the ledger, such as a pool's; negative where it owes there more than it has."""
-        return 0.0
+    def elsewhere(self, has: Floats) -> None:
+        """Add what accounts have in books that it keeps beside the ledger, such as a pool's, less what they owe there.
+
+        Args:
+            has: Currency of each account of the market, whoever's it is; changed in place.
+        """
 
     def faults(self) -> tuple[str, ...]:
         """What is wrong with books that it keeps beside the ledger, one line each; empty if nothing is."""

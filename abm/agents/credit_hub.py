@@ -200,6 +200,12 @@ class Hub(Trader):
 
     # ------------------------------------------------------------------ what became of it
 
+    def elsewhere(self, has: Floats) -> None:
+        """Claims on it less debts to it, of each account; of its own the other side of all of them, in currency."""
+        owed = (self.hub.claims - self.hub.loans) / MONEY_UNITS
+        has += owed
+        has[self.first] -= owed.sum()
+
     def faults(self) -> tuple[str, ...]:
         """What the audit of its books found."""
         return self.hub.audit().faults

@@ -264,13 +264,13 @@ class PoolUsers(Population):
         """All that large borrowers repaid and took out; records of `DELEVERAGING`."""
         return join(self._deleveraged, DELEVERAGING)
 
-    def elsewhere(self) -> Numbers:
+    def elsewhere(self, has: Floats) -> None:
         """Claims of the supplier and collateral of borrowers, less their debts, in currency."""
         if self.size == 0:
-            return 0.0
+            return
         mid = self.model.view()[self.config.instrument].mid
-        coins = self.pool.collateral(self.rows) * self._instruments[self._index].lot * mid
-        return coins + (self.pool.claim(self.rows) - self.pool.debt(self.rows)) / MONEY_UNITS
+        has[self.rows] += self.pool.collateral(self.rows) * self._instruments[self._index].lot * mid
+        has[self.rows] += (self.pool.claim(self.rows) - self.pool.debt(self.rows)) / MONEY_UNITS
 
     def faults(self) -> tuple[str, ...]:
         """What the audit of the pool found."""

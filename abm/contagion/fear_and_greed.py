@@ -93,6 +93,25 @@ def fear_and_greed(
     return table
 
 
+def by_day(index: pd.DataFrame) -> pd.DataFrame:
+    """The index of each day: as it ends (UTC, or as the run does), the parts then, and its lowest with the time of that.
+
+    Args:
+        index: What `fear_and_greed` gives.
+
+    Returns:
+        Columns index, lowest, at, and the parts, by day.
+    """
+    ends = pd.DatetimeIndex(index.index)
+    days = (ends - pd.Timedelta(1, "ns")).floor("D")  # a bar that ends at midnight is of the day before
+    grouped = index.groupby(days)
+    table = grouped.last()
+    table.insert(1, "lowest", grouped["index"].min())
+    table.insert(2, "at", grouped["index"].idxmin())
+    table.index.name = "day"
+    return table
+
+
 def _moods(nodes: pd.DataFrame, times: pd.Index) -> "dict[str, pd.Series[float]]":
     """Social media: the mean mood, which is 0 where nobody feels anything; surveys: how many more are glad than afraid."""
     if "mood" not in nodes:

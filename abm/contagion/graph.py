@@ -169,5 +169,9 @@ def read_graphml(path: str | Path) -> Network:
     for source, target, data in read.edges(data=True):
         if "channel" not in data or not isinstance(data.get("weight"), int | float):
             raise ValueError(f"{path}: edge {source} -> {target} needs a channel and a weight")
+        if graph.has_edge(source, target, data["channel"]):
+            raise ValueError(
+                f"{path}: edge {source} -> {target} stands twice for {data['channel']}; add the weights up"
+            )
         graph.add_edge(source, target, data["channel"], **data)
     return graph

@@ -23,15 +23,25 @@ def test_stages_are_told_in_json_and_in_a_table(folder: Path) -> None:
     told = json.loads(CliRunner().invoke(app, ["chain", str(folder), "--calm", "1h", "--json"]).stdout)
     assert {stage["stage"] for stage in told["stages"]} >= {"institutional_exit", "forced_liquidation"}
     assert told["liquidations"] == 0 and told["trees"] == []
+    assert [day["day"] for day in told["fear_and_greed"]] == ["2026-02-05T00:00Z"]
+    assert 0 <= told["fear_and_greed"][0]["lowest"] <= told["fear_and_greed"][0]["index"] <= 100
     table = CliRunner().invoke(app, ["chain", str(folder), "--calm", "1h", "--asset", "eth"])
     assert table.exit_code == 0
     assert "market_making_collapse" in table.stdout and "0 liquidations" in table.stdout
+    assert "greed (100) of eth-spot" in table.stdout
+    assert table.stdout.splitlines()[-1].startswith("2026-02-05")
 
 
 def test_the_network_is_counted_and_written(folder: Path, tmp_path: Path) -> None:
     told = json.loads(CliRunner().invoke(app, ["network", str(folder), "--json"]).stdout)
     assert told["nodes"] == {"asset": 2, "holder": 20 + 2 * 20 + 2 * 4, "broker": 1}
     assert len(told["exports"]) == 5
+    assert told["importance"][0].keys() == {"node", "kind", "size", "debtrank", "failures", "loss"}
+    assert {row["node"] for row in told["importance"]} > {"btc-spot", "eth-spot", "funds/0"}
+    table = CliRunner().invoke(app, ["network", str(folder), "--fall", "0.8"])
+    assert "each of these assets fell by 80%" in table.stdout
+    assert [line.split()[0] for line in table.stdout.splitlines() if " asset " in line] == ["btc-spot", "eth-spot"]
+    assert "A fall of any one asset by 10% fails nobody" in CliRunner().invoke(app, ["network", str(folder)]).stdout
     out = tmp_path / "net.graphml"
     written = CliRunner().invoke(app, ["network", str(folder), "--at", "2026-02-05T01:00", "--out", str(out)])
     assert written.exit_code == 0
@@ -43,9 +53,11 @@ def test_the_network_is_counted_and_written(folder: Path, tmp_path: Path) -> Non
     [
         (["chain", "nowhere"], "not a run folder"),
         (["chain", "RUN", "--asset", "doge"], "no bars of 'doge'; there are btc-spot, eth-spot"),
+        (["chain", "RUN", "--calm", "5min"], "fewer than ten bars; choose a longer time"),
         (["chain", "RUN", "--calm", "soon"], "'soon' is not a duration"),
         (["network", "RUN", "--at", "yesterday"], "'yesterday' is not a moment"),
         (["network", "RUN", "--at", "2025-01-01"], "no network until 2025-01-01"),
+        (["network", "RUN", "--fall", "2"], "fall = 2.0: must be above 0 and at most 1"),
         (["network", "RUN", "--out", "/nowhere/at/all.graphml"], "No such file or directory"),
     ],
 )

@@ -55,6 +55,21 @@ def test_exposures_are_the_ledgers_to_the_unit_at_every_export() -> None:
         result.graph("2026-02-04")
 
 
+def test_the_network_is_exported_at_chosen_times() -> None:
+    times = ["2026-02-05T00:40Z", "2026-02-05T00:10:20Z", "2026-02-05T00:00Z", "2026-02-05T00:40Z", "2026-02-05T01:00Z"]
+    made = abm.Market(two_assets(hours=1, recording={"interval": "1min", "network": times}))
+    made.run_for("40min")
+    then = made.contagion.network()
+    made.run_for("20min")
+    result = made.result()
+    exports = [f"{time:%H:%M:%S}" for time in sorted(result.nodes["time"].unique())]
+    assert exports == ["00:00:00", "00:10:20", "00:40:00", "01:00:00"]
+    assert nx.utils.graphs_equal(result.graph("2026-02-05T00:40"), then)
+    assert nx.utils.graphs_equal(result.graph("2026-02-05T00:59"), then)
+    assert not nx.utils.graphs_equal(result.graph("2026-02-05T00:39"), then)
+    assert nx.utils.graphs_equal(result.graph("2026-02-05T00:39"), result.graph("2026-02-05T01:10:20+01:00"))
+
+
 def test_what_the_insurance_fund_took_over_is_in_the_network() -> None:
     """A crash in thin books: the fund holds positions, and the lots still add up to nothing."""
     perpetual = derivative("perpetual", BTC, 70_000, funding={})
@@ -113,19 +128,28 @@ def test_graphml_is_written_and_read_back(tmp_path: Path) -> None:
     write_graphml(graph, tmp_path / "net.graphml")
     read = read_graphml(tmp_path / "net.graphml")
     assert nx.utils.graphs_equal(read, graph)
+    plain = nx.read_graphml(tmp_path / "net.graphml", force_multigraph=True)
+    plain.graph.clear()  # defaults of attributes
+    assert nx.utils.graphs_equal(plain, graph)
     assert nx.pagerank(nx.DiGraph(read), weight="weight")  # any function of networkx works on it
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("no xml", "not GraphML"), ("kind", "node a has no kind"), ("weight", "edge a -> b needs a channel and a weight")],
+    [
+        ("no xml", "not GraphML"),
+        ("kind", "node a has no kind"),
+        ("weight", "edge a -> b needs a channel and a weight"),
+        ("twice", "edge a -> b stands twice for x; add the weights up"),
+    ],
 )
 def test_a_bad_graphml_file_is_said_in_one_line(tmp_path: Path, content: str, words: str) -> None:
     path = tmp_path / "bad.graphml"
     graph = nx.MultiDiGraph()
     graph.add_node("a", **({} if content == "kind" else {"kind": "asset"}))
     graph.add_node("b", kind="asset")
-    graph.add_edge("a", "b", "x", channel="x")
+    for key in ("x", "y") if content == "twice" else ("x",):
+        graph.add_edge("a", "b", key, channel="x", **({"weight": 1.0} if content == "twice" else {}))
     nx.write_graphml(graph, path) if content != "no xml" else path.write_text(content)
     with pytest.raises(ValueError, match=words) as caught:
         read_graphml(path)
@@ -311,6 +335,16 @@ def test_an_event_at_the_first_instant_counts() -> None:
         ({"channels": notice_of("btc-spot", 0.1)}, "btc-spot is not an instrument with margin here"),
         ({"channels": {"sentiment": {"graph": "nothing.graphml"}}}, "channels.sentiment.graph"),
         ({"recording": {"network": 0.01}}, "recording.network must be a whole number of steps"),
+        ({"recording": {"network": "often"}}, "recording.network: 'often' is neither a duration such as 1h nor a list"),
+        ({"recording": {"network": ["noon"]}}, "recording.network: 'noon' is not a moment; write one such as"),
+        (
+            {"recording": {"network": ["2026-02-05T02:00Z"]}},
+            "recording.network: 2026-02-05T02:00:00Z is not within the run (clock.start to clock.end); leave it out",
+        ),
+        (
+            {"recording": {"network": ["2026-02-05T00:00:00.5Z"]}},
+            "is not the beginning of a step (clock.step); move it",
+        ),
         ({"traders": {"btc-spot": {"kind": "noise"}}}, "an instrument has this name"),
     ],
 )

@@ -31,6 +31,14 @@ SHARE = {"instruments": {"btc-etf": {"tick": 0.01, "lot": 1, "max_price": 1_000,
 NEEDS: dict[str, dict[str, Any]] = {
     "allocators": {"config": OFTEN},
     "basis_arbitrage": {"config": {"look": 1}, "overrides": PERP},
+    "correlation_traders": {
+        "config": {"look": "5s", "pulse": "1s", "gain": 1000, "band": 0.0},
+        "overrides": VENUE
+        | {
+            "traders": {"market_makers": {"books": {"btc-spot-b": {"depth_usd": 8e6}}}},
+            "channels": {"correlation": {"follows": {"btc-spot": {"btc-spot-b": 1.0}}}},
+        },
+    },
     "fcn": {"config": {"every": 1}},
     "fundamentalists": {"config": {"look": "5s"}},
     "hedgers": {"config": {"instrument": "btc-perp"}, "overrides": PERP},

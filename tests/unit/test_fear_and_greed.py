@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import abm
-from abm.contagion.fear_and_greed import WEIGHTS, fear_and_greed
+from abm.contagion.fear_and_greed import WEIGHTS, by_day, fear_and_greed
 from tests.unit.two_assets import BTC, ETH, two_assets
 
 START = pd.Timestamp("2026-02-01T00:00Z")
@@ -60,6 +60,19 @@ def test_a_run_with_communities_has_their_moods_in_it() -> None:
     assert {"social", "surveys"} <= set(table)
     assert table["social"].iloc[-20] < 5 < table["social"].iloc[100]
     assert table["index"].iloc[-20] < 25
+
+
+def test_by_day_it_is_what_it_was_as_the_day_ended() -> None:
+    table = fear_and_greed(walk(-0.15), NOBODY, calm="2d")
+    days = by_day(table)
+    assert list(days.index) == [START + pd.Timedelta(k, "D") for k in range(3)]
+    assert list(days) == ["index", "lowest", "at", "volatility", "momentum", "search"]
+    for day, row in days.iterrows():
+        of_it = table[(table.index > day) & (table.index <= day + pd.Timedelta(1, "D"))]
+        assert row["index"] == of_it["index"].loc[day + pd.Timedelta(1, "D")]
+        assert row["momentum"] == of_it["momentum"].iloc[-1]
+        assert row["lowest"] == of_it["index"].min() == table.loc[row["at"], "index"]
+    assert days["index"].iloc[-1] < 20
 
 
 def test_what_cannot_be_computed_is_said() -> None:

@@ -119,12 +119,32 @@ def test_a_graphml_file_says_who_listens_to_whom(tmp_path: Path) -> None:
         abm.Market(load_with(tmp_path / "mine.yaml", []))
 
 
+def test_the_network_of_a_run_is_read_back_as_who_watches_and_listens(tmp_path: Path) -> None:
+    """The communities of the second run have no ties but those of the file, and the same moods in the end."""
+    terms = {"memory": "10min", "horizon": "30min", "strong": 0.002}
+    first = abm.run(two_assets(channels={"sentiment": terms | {"communities": PAIR}}))
+    first.save(tmp_path / "run")
+    exported = abm.read_result(tmp_path / "run").graph()
+    assert {d["channel"] for *_, d in exported.edges(data=True)} > {"sentiment", "exposure"}
+    write_graphml(exported, tmp_path / "net.graphml")
+    bare = {name: {key: terms[key] for key in terms if key in ("traders", "others")} for name, terms in PAIR.items()}
+    again = {"communities": bare, "graph": str(tmp_path / "net.graphml")}
+    second = abm.run(two_assets(channels={"sentiment": terms | again}))
+    assert nx.utils.graphs_equal(second.graph(), first.graph())
+    moods = second.nodes.dropna(subset=["mood"])["mood"]
+    assert (moods != 0).any()
+    lacking = two_assets(channels={"sentiment": again | {"communities": {"coins": bare["coins"]}}})
+    with pytest.raises(abm.ScenarioError, match="community:shares is neither an instrument nor a community") as caught:
+        abm.Market(lacking)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("source", "target", "channel", "weight", "words"),
     [
-        (BTC, "community:coins", "sentiment", float("nan"), "needs one weight above 0"),
-        (BTC, "community:coins", "sentiment", -1.0, "needs one weight above 0"),
-        (BTC, "community:coins", "exposure", 1.0, "attention leads to another community"),
+        (BTC, "community:coins", "sentiment", float("nan"), "needs a weight above 0"),
+        (BTC, "community:coins", "sentiment", -1.0, "needs a weight above 0"),
+        (BTC, "community:coins", "exposure", 1.0, "has no edges with channel=sentiment"),
         ("community:coins", BTC, "sentiment", 1.0, "attention leads to another community"),
         ("community:coins", "community:coins", "sentiment", 1.0, "attention leads to another community"),
     ],

@@ -5,6 +5,7 @@ from pydantic import Field
 from abm.contagion.channels.base import Channel, ChannelConfig
 from abm.contagion.channels.carried import Arbitrage, CommonHolders, Flight, MarketMaking
 from abm.contagion.channels.collateral import Collateral
+from abm.contagion.channels.correlation import Correlation, CorrelationConfig
 from abm.contagion.channels.credit import Credit
 from abm.contagion.channels.margin_notices import MarginNotices, MarginNoticesConfig
 from abm.contagion.channels.news import News
@@ -18,6 +19,7 @@ CHANNELS: tuple[type[Channel], ...] = (
     MarketMaking,
     Collateral,
     Arbitrage,
+    Correlation,
     Flight,
     Sentiment,
     Credit,
@@ -36,6 +38,7 @@ class Channels(Frozen):
     market_making: ChannelConfig = Field(ChannelConfig(), description="firms quote several assets out of one capital")
     collateral: ChannelConfig = Field(ChannelConfig(), description="coins behind loans are sold as they fall")
     arbitrage: ChannelConfig = Field(ChannelConfig(), description="prices follow each other: index, fund share, coin")
+    correlation: CorrelationConfig = Field(CorrelationConfig(), description="one asset is traded as another moved")
     flight: ChannelConfig = Field(ChannelConfig(), description="from risky assets to cash and the dollar")
     sentiment: SentimentConfig = Field(SentimentConfig(), description="fear spreads between communities")
     credit: ChannelConfig = Field(ChannelConfig(), description="a hub fails: accounts are frozen and claims cut")

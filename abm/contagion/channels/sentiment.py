@@ -52,7 +52,7 @@ class SentimentConfig(ChannelConfig):
     communities: dict[str, Community] = Field(default={}, description="by name")
     graph: str = Field(
         "",
-        description="GraphML file beside the scenario whose edges of channel sentiment are added to watches and listens",
+        description="GraphML file beside the scenario, such as a run's network: its edges of channel sentiment add to watches and listens",
         examples=["friends.graphml"],
     )
     horizon: Seconds = Field(86_400.0, gt=0, description="over which prices are looked at", examples=["1d"])
@@ -142,23 +142,29 @@ class Diffusion:
 
 
 def _attention(path: str) -> Network:
-    """Who watches what and listens to whom, by a GraphML file.
+    """Who watches what and listens to whom, by a GraphML file: its edges of channel `sentiment`, whatever else it has.
 
     Raises:
-        ValueError: It cannot be read, or an edge is not one of attention; one line names it.
+        ValueError: It cannot be read, has no such edge, or one is not of attention; one line says which.
     """
     key = "channels.sentiment.graph"
     try:
         graph = read_graphml(path)
     except OSError as error:
         raise ValueError(f"{key}: {path}: {error.strerror or error}") from None
-    for source, target, data in graph.edges(data=True):
+    links: list[Any] = [edge for edge in graph.edges(keys=True) if edge[2] == Sentiment.name]
+    if not links:
+        raise ValueError(
+            f"{key}: {path}: has no edges with channel={Sentiment.name}; give the network of a run with communities, or draw some"
+        )
+    attention: Network = graph.edge_subgraph(links).copy()
+    for source, target, data in attention.edges(data=True):
         edge, weight = f"{key}: {path}: edge {source} -> {target}", data["weight"]
-        if data["channel"] != Sentiment.name or graph.nodes[target]["kind"] != "community" or source == target:
-            raise ValueError(f"{edge}: attention leads to another community, with channel={Sentiment.name}")
-        if isinstance(weight, bool) or not 0.0 < weight < math.inf or graph.number_of_edges(source, target) > 1:
-            raise ValueError(f"{edge}: needs one weight above 0, not {weight}")
-    return graph
+        if attention.nodes[target]["kind"] != "community" or source == target:
+            raise ValueError(f"{edge}: attention leads to another community; turn it or leave it out")
+        if isinstance(weight, bool) or not 0.0 < weight < math.inf:
+            raise ValueError(f"{edge}: needs a weight above 0, not {weight}")
+    return attention
 
 
 class Sentiment(Channel):
@@ -191,7 +197,8 @@ class Sentiment(Channel):
         for node in graph:
             if node not in known:
                 raise ValueError(
-                    f"{self._config.graph}: {node} is neither an instrument nor a community of this scenario"
+                    f"channels.sentiment.graph: {self._config.graph}: {node} is neither an instrument nor a community of this scenario; "
+                    "name it there, or leave it out of the file"
                 )
         graph.add_nodes_from(known.items())
         for name, community in self._config.communities.items():

@@ -1,5 +1,6 @@
-"""Measures of contagion: from returns, and from balance sheets."""
+"""Measures of contagion: from returns, from balance sheets, and of the network of a run."""
 
+from abm.contagion.measures.applied import debts, holdings, importance
 from abm.contagion.measures.defaults import (
     BalanceSheets,
     BlackScholesMerton,
@@ -60,10 +61,13 @@ __all__ = [
     "corrected_correlation",
     "corrected_correlations",
     "debtrank",
+    "debts",
     "delta_covar",
     "eisenberg_noe",
     "gai_kapadia",
     "hayashi_yoshida",
+    "holdings",
+    "importance",
     "lead_lag",
     "neva",
     "overlap_cascade",
