@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from abm.agents.base import Population
     from abm.market import Market
 
-FORMAT = 3
+FORMAT = 4
 """Version of the layout of a run folder."""
 
 _REASONS = [reason.name.lower() for reason in Reason]
 _SIDES = [side.name.lower() for side in Side]
 _ROLES = ["taker", "maker"]
 _FORCED = [what.name.lower() for what in Forced]
-_TABLES = ("bars", "flows", "accounts", "liquidations", "network", "nodes", "trades")
+_TABLES = ("bars", "flows", "gauges", "accounts", "liquidations", "network", "nodes", "trades")
 _LOG = {"trade": TRADE, "outcome": OUTCOME, "event": EVENT, "liquidation": LIQUIDATION}
 
 
@@ -102,9 +102,14 @@ class Result:
     scenario: dict[str, Any]
     """The scenario that was run, as plain values."""
     bars: pd.DataFrame
-    """One row for each interval and instrument: open, high, low, close, volume, trades, and mid, spread and depth at its end."""
+    """One row for each interval and instrument: open, high, low, close, volume, trades, and mid, spread and depth at its end.
+
+    Of instruments with margin also the mark, the open interest (coins) and the funding rate of one payment as it would be by then.
+    """
     flows: pd.DataFrame
     """Volume by interval, instrument and reason, once as taker and once as maker."""
+    gauges: pd.DataFrame
+    """What traders say of themselves at the end of each interval (`Population.gauges`): time, trader, gauge, value."""
     accounts: pd.DataFrame
     """One row for each account: whose it is, what it started with, what it ended with."""
     liquidations: pd.DataFrame
@@ -203,6 +208,7 @@ def read_result(folder: str | Path) -> Result:
         scenario=json.loads((place / "scenario.json").read_text("utf-8")),
         bars=pd.read_parquet(place / "bars.parquet"),
         flows=pd.read_parquet(place / "flows.parquet"),
+        gauges=pd.read_parquet(place / "gauges.parquet"),
         accounts=pd.read_parquet(place / "accounts.parquet"),
         liquidations=pd.read_parquet(place / "liquidations.parquet"),
         network=pd.read_parquet(place / "network.parquet"),
@@ -266,6 +272,7 @@ class Recorder:
         self._liquidations: list[Records] = []
         self._bars: list[tuple[Any, ...]] = []
         self._flows: list[tuple[Any, ...]] = []
+        self._gauges: list[tuple[int, str, str, float]] = []
         self._last = np.array(
             [instrument.ticks(instrument.reference_price or 0) for instrument in self._instruments], np.int64
         )
@@ -347,13 +354,24 @@ class Recorder:
                     mid,
                     (ask - bid) * instrument.tick / mid * 1e4 if bid and ask else np.nan,
                     *(float(lots_within) * instrument.lot * mid for lots_within in depth),
+                    *self._margin_state(k),
                 )
             )
             for role, reason in zip(*np.nonzero(flows[k, :, :, 0]), strict=True):
                 volume, notional = flows[k, role, reason]
                 coins, value = volume * instrument.lot, notional * instrument.lot * instrument.tick
                 self._flows.append((self._bar_start_ns, instrument.name, _ROLES[role], _REASONS[reason], coins, value))
+        for population in self._market.populations:
+            self._gauges += [(self._bar_start_ns, population.name, *gauge) for gauge in population.gauges().items()]
         self._bar_start_ns = now_ns
+
+    def _margin_state(self, k: int) -> tuple[float, float, float]:
+        """Mark (currency), open interest (coins) and running funding rate of an instrument; not numbers where it has none."""
+        instrument, market = self._instruments[k], self._market
+        if instrument.margin is None:
+            return np.nan, np.nan, np.nan
+        funding = market.house.funding_rate(instrument.name) if instrument.margin.funding else np.nan
+        return market.view()[instrument.name].mark, market.exchange.open_interest(k) * instrument.lot, funding
 
     def _best(self) -> list[tuple[int, int]]:
         """Best bid and ask of each instrument in ticks, 0 where there is none."""
@@ -493,7 +511,12 @@ class Recorder:
         columns = ["time", "instrument", "open", "high", "low", "close", "volume", "trades", "mid", "spread_bps"]
         ends = ("", *(f"_{bps:g}bp" for bps in self._market.scenario.recording.profile_bps))
         table = pd.DataFrame(
-            self._bars, columns=[*columns, *(f"{side}_depth{end}" for end in ends for side in ("bid", "ask"))]
+            self._bars,
+            columns=[
+                *columns,
+                *(f"{side}_depth{end}" for end in ends for side in ("bid", "ask")),
+                *("mark", "open_interest", "funding"),
+            ],
         )
         table["time"] = self._utc(table["time"].to_numpy(np.int64))
         return table
@@ -503,22 +526,30 @@ class Recorder:
         table["time"] = self._utc(table["time"].to_numpy(np.int64))
         return table
 
+    def _gauges_table(self) -> pd.DataFrame:
+        table = pd.DataFrame(self._gauges, columns=["time", "trader", "gauge", "value"])
+        table["time"] = self._utc(table["time"].to_numpy(np.int64))
+        return table.astype({"value": float})
+
     def _accounts_table(self) -> pd.DataFrame:
-        accounts = self._market.exchange.accounts
-        parts = []
-        for population, cash, lots in self._openings:
-            part: dict[str, Any] = {
-                "account": population.rows,
-                "trader": population.name,
-                "kind": population.kind,
-                "cash_start": cash / MONEY_UNITS,
-                "cash_end": accounts.cash[population.rows] / MONEY_UNITS,
-            }
-            for k, instrument in enumerate(self._instruments):
-                part[f"{instrument.name}_start"] = lots[:, k] * instrument.lot
-                part[f"{instrument.name}_end"] = accounts.position[population.rows, k] * instrument.lot
-            parts.append(pd.DataFrame(part))
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+        accounts, openings = self._market.exchange.accounts, self._openings
+        if not openings:
+            return pd.DataFrame()
+        rows = np.concatenate([population.rows for population, _, _ in openings])
+        which = np.repeat(np.arange(len(openings)), [population.size for population, _, _ in openings])
+        kinds = sorted({population.kind for population, _, _ in openings})
+        kind_of = np.array([kinds.index(population.kind) for population, _, _ in openings])
+        table: dict[str, Any] = {
+            "account": rows,
+            "trader": _labels(which, [population.name for population, _, _ in openings]),
+            "kind": _labels(kind_of[which], kinds),
+            "cash_start": np.concatenate([cash for _, cash, _ in openings]) / MONEY_UNITS,
+            "cash_end": accounts.cash[rows] / MONEY_UNITS,
+        }
+        for k, instrument in enumerate(self._instruments):
+            table[f"{instrument.name}_start"] = np.concatenate([lots[:, k] for _, _, lots in openings]) * instrument.lot
+            table[f"{instrument.name}_end"] = accounts.position[rows, k] * instrument.lot
+        return pd.DataFrame(table, copy=False)
 
     def result(self) -> Result:
         """Everything so far, with the audit of the ledger."""
@@ -561,6 +592,7 @@ class Recorder:
             scenario=scenario.model_dump(mode="json"),
             bars=bars,
             flows=self._flows_table(),
+            gauges=self._gauges_table(),
             accounts=self._accounts_table(),
             liquidations=self.liquidations_table(),
             network=network,

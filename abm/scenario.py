@@ -98,12 +98,11 @@ def _whole(number: float) -> bool:
 
 
 class Comparison(Frozen):
-    """One observation that the run is held against."""
+    """What is particular to this scenario where it is held against an observation."""
 
-    observation: str = Field(description="id in the observations file", examples=["btc.close.feb5"])
-    measure: Literal["price", "low", "high", "return", "hashprice"] = Field(description="what is computed from the run")
-    role: Literal["input", "fitted", "predicted"] = Field(description="put in, fitted to, or neither")
-    instrument: str = Field("btc-spot", description="name of the instrument")
+    role: Literal["input", "fitted", "predicted"] | None = Field(
+        None, description="put in, fitted to, or neither; that of the observations file where not given"
+    )
     note: str = Field("", description="what a reader must know")
 
 
@@ -145,8 +144,12 @@ class Scenario(Frozen):
     )
     recording: Recording = Field(Recording(), description="what is kept")
     inputs: dict[str, str] = Field(default={}, description="what is put in: key of this scenario, and its source")
-    observations: str = Field("", description="file in configs/observations")
-    compare: tuple[Comparison, ...] = Field((), description="observations the run is held against")
+    observations: str = Field("", description="file in configs/observations that the run is held against")
+    compare: dict[str, Comparison] = Field(
+        {},
+        description="by id of an observation: what is particular to this scenario",
+        examples=[{"btc.open.feb5": {"role": "input"}}],
+    )
 
     @field_validator("instruments", mode="before")
     @classmethod
@@ -207,9 +210,6 @@ class Scenario(Frozen):
             for traded in trader.traded:
                 if traded not in self.instruments:
                     raise ValueError(f"traders.{name}: {traded!r} is not traded here{meant(traded, self.instruments)}")
-        for comparison in self.compare:
-            if comparison.instrument not in self.instruments:
-                raise ValueError(f"compare: {comparison.observation}: {comparison.instrument!r} is not traded here")
         return self
 
     def loadings(self, instrument: str) -> dict[str, float]:

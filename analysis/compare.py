@@ -1,7 +1,13 @@
-"""What a run says beside what was observed, with the role each observation plays: put in, fitted to, or predicted."""
+"""What runs say beside what was observed, with the role each observation plays: put in, fitted to, or predicted.
 
-from collections.abc import Mapping
+An observations file says by `measure` what a run must have to be held against an observation, and by `market` in which instruments (a
+pattern such as `*-perp` for several). Observations without a measure are facts that scenarios are built from, or that nothing here can say
+anything about.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +18,13 @@ from abm.record import Result
 from abm.scenario import ScenarioError, configs
 from abm.world.mining import hashprice
 
+INTERVAL = (0.05, 0.95)
+"""Quantiles between which nine of ten runs lie."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """One observation beside the run."""
+    """One observation beside one run or several that differ in their seed."""
 
     observation: str
     quantity: str
@@ -24,6 +33,13 @@ class Row:
     low: float
     high: float
     simulated: float
+    """Median over the runs that cover it."""
+    least: float
+    """Its 5 % quantile over the runs."""
+    most: float
+    """Its 95 % quantile."""
+    runs: int
+    """How many runs cover it."""
     role: str
     note: str
 
@@ -41,12 +57,13 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """The row as plain values, for JSON; what is not a finite number is None."""
-        numbers = {key: getattr(self, key) for key in ("observed", "low", "high", "simulated", "gap")}
+        numbers = {key: getattr(self, key) for key in ("observed", "low", "high", "simulated", "least", "most", "gap")}
         return {
             "observation": self.observation,
             "quantity": self.quantity,
             "unit": self.unit,
             **{key: float(value) if np.isfinite(value) else None for key, value in numbers.items()},
+            "runs": self.runs,
             "role": self.role,
             "inside": self.inside,
             "note": self.note,
@@ -68,68 +85,177 @@ def read_observations(name: str) -> pd.DataFrame:
     return table.set_index("id")
 
 
-def compare(result: Result) -> list[Row]:
-    """One row for each observation that the scenario names, in its order.
+def compare(results: Sequence[Result] | Result) -> list[Row]:
+    """One row for each observation that has a measure, in the order of the scenario's file.
 
-    A window that the run does not cover gives a simulated value that is not a number.
+    Args:
+        results: One run, or several of one scenario.
+
+    Raises:
+        ScenarioError: The scenario names an observation that its file does not have.
     """
-    scenario = result.scenario
-    if not scenario["compare"]:
+    runs = [results] if isinstance(results, Result) else list(results)
+    return compare_measured(runs[0].scenario, [measured(run) for run in runs])
+
+
+def measured(result: Result) -> dict[str, float]:
+    """By observation what a run says of it, in the observation's unit; not a number where the run does not cover its window or market."""
+    if not result.scenario["observations"]:
+        return {}
+    taken = Taken(result)
+    table = read_observations(result.scenario["observations"])
+    table = table[table["measure"].notna()]
+    return {
+        str(name): MEASURES[seen["measure"]](taken, seen["market"], seen["from_utc"], seen["to_utc"])
+        for name, seen in table.iterrows()
+    }
+
+
+def compare_measured(scenario: Mapping[str, Any], runs: Sequence[Mapping[str, float]]) -> list[Row]:
+    """`compare` for what `measured` has said of each run."""
+    if not scenario["observations"]:
         return []
-    observations = read_observations(scenario["observations"])
-    rows = []
-    for comparison in scenario["compare"]:
-        name = comparison["observation"]
-        if name not in observations.index:
+    table = read_observations(scenario["observations"])
+    particular = scenario["compare"]
+    for name in particular:
+        if name not in table.index:
             raise ScenarioError(f"compare: {name} is not in {scenario['observations']}")
-        seen = observations.loc[name]
+    rows = []
+    for name, seen in table[table["measure"].notna()].iterrows():
+        values = np.array([run[str(name)] for run in runs])
+        values = values[~np.isnan(values)]
+        least, middle, most = np.quantile(values, (INTERVAL[0], 0.5, INTERVAL[1])) if len(values) else [np.nan] * 3
+        own = particular.get(name, {})
         rows.append(
             Row(
-                observation=name,
-                quantity=str(seen["quantity"]),
+                observation=str(name),
+                quantity=f"{seen['instrument']} {seen['quantity']}",
                 unit=str(seen["unit"]),
                 observed=float(seen["value"]),
                 low=float(seen["low"]) if pd.notna(seen["low"]) else -np.inf if pd.notna(seen["high"]) else np.nan,
                 high=float(seen["high"]) if pd.notna(seen["high"]) else np.inf if pd.notna(seen["low"]) else np.nan,
-                simulated=_measure(
-                    comparison["measure"], result, comparison["instrument"], seen["from_utc"], seen["to_utc"]
-                ),
-                role=comparison["role"],
-                note=comparison["note"],
+                simulated=float(middle),
+                least=float(least),
+                most=float(most),
+                runs=len(values),
+                role=own.get("role") or str(seen["role"]),
+                note="; ".join(note for note in (own.get("note"), seen["note"]) if isinstance(note, str) and note),
             )
         )
     return rows
 
 
-def _measure(measure: str, result: Result, instrument: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
-    bars = result.bars[result.bars["instrument"] == instrument]
-    if bars.empty:
-        return float("nan")
-    interval = pd.Timedelta(seconds=result.scenario["recording"]["interval"])
-    ends = bars["time"] + interval
-    first, last = bars["time"].iloc[0], ends.iloc[-1]
+# ------------------------------------------------------------------------------------------------------------- measures
 
-    def price(when: pd.Timestamp) -> float:
-        if not first <= when <= last:
-            return float("nan")
-        past = bars["mid"][ends <= when]
-        return float(past.iloc[-1]) if len(past) else float(result.summary["instruments"][instrument]["open"])
 
-    if measure == "price":
-        return price(start)
-    if measure == "return":
-        return price(end) / price(start) - 1.0
-    # An open end a minute before midnight is midnight.
-    window = bars[(bars["time"] >= start) & (ends <= end.ceil("h"))]
-    if window.empty or not (first <= start and end <= last):
-        return float("nan")
-    if measure == "low":
-        return float(window["low"].min())
-    if measure == "high":
-        return float(window["high"].max())
-    if measure == "hashprice":
-        miners: Mapping[str, Any] = next((t for t in result.scenario["traders"].values() if t["kind"] == "miners"), {})
-        if not miners:
-            return float("nan")
-        return hashprice(float(window["mid"].mean()), miners["difficulty"], miners["subsidy"])
-    raise ValueError(f"unknown measure {measure!r}")
+class Taken:
+    """What is measured of one run, over the windows of observations."""
+
+    def __init__(self, result: Result) -> None:
+        self._result = result
+        self._interval = pd.Timedelta(seconds=result.scenario["recording"]["interval"])
+        self._bars = dict(iter(result.bars.groupby("instrument", sort=False)))
+        ends = result.bars["time"] + self._interval
+        self._first, self._last = result.bars["time"].min(), ends.max()
+
+    def markets(self, pattern: str) -> list[str]:
+        """Instruments of the run whose names fit."""
+        return [name for name in self._bars if fnmatchcase(name, pattern)]
+
+    def price(self, market: str, when: pd.Timestamp) -> float:
+        """The mid at a moment, in currency."""
+        if market not in self._bars or not self._first <= when <= self._last:
+            return np.nan
+        bars = self._bars[market]
+        past = bars["mid"][bars["time"] + self._interval <= when]
+        return float(past.iloc[-1]) if len(past) else float(self._result.summary["instruments"][market]["open"])
+
+    def window(self, market: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
+        """Bars between two moments; none where the run does not cover them. An end a minute before midnight is midnight."""
+        if market not in self._bars or not (self._first <= start and end <= self._last):
+            return pd.DataFrame(columns=self._result.bars.columns)
+        bars = self._bars[market]
+        return bars[(bars["time"] >= start) & (bars["time"] + self._interval <= end.ceil("h"))]
+
+    def liquidated(self, pattern: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame | None:
+        """Positions that the clearing house closed, or took over, between two moments; None where the run does not cover them."""
+        names = self.markets(pattern)
+        if not names or not (self._first <= start and end <= self._last):
+            return None
+        rows = self._result.liquidations
+        what = rows["what"].isin(["liquidated", "taken_over"])
+        return rows[what & rows["instrument"].isin(names) & rows["time"].between(start, end, inclusive="left")]
+
+    def gauge(self, name: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+        """Mean of a gauge of traders over a window."""
+        rows = self._result.gauges[self._result.gauges["gauge"] == name]
+        rows = rows[rows["time"].between(start, end)]
+        return float(rows["value"].mean()) if self._first <= start and end <= self._last else np.nan
+
+    def miners(self) -> Mapping[str, Any]:
+        """How the miners of the run are described; empty where there are none."""
+        return next((each for each in self._result.scenario["traders"].values() if each["kind"] == "miners"), {})
+
+
+def _price(run: Taken, market: str, start: pd.Timestamp, _end: pd.Timestamp) -> float:
+    return run.price(market, start)
+
+
+def _return(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    return run.price(market, end) / run.price(market, start) - 1.0
+
+
+def _low(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    return float(run.window(market, start, end)["low"].min())
+
+
+def _high(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    return float(run.window(market, start, end)["high"].max())
+
+
+def _hashprice(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    miners, window = run.miners(), run.window(market, start, end)
+    if not miners or window.empty:
+        return np.nan
+    return hashprice(float(window["mid"].mean()), miners["difficulty"], miners["subsidy"])
+
+
+def _liquidated_usd(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    """At the marks at which it was found that they had to be closed."""
+    rows = run.liquidated(market, start, end)
+    return np.nan if rows is None else float((rows["quantity"] * rows["mark"]).sum())
+
+
+def _liquidated_accounts(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    rows = run.liquidated(market, start, end)
+    return np.nan if rows is None else float(rows["account"].nunique())
+
+
+def _open_interest(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    """Of the last bar that is over at the end of the window, at its mark."""
+    window = run.window(market, min(start, end - pd.Timedelta(hours=1)), end)
+    return float((window["open_interest"] * window["mark"]).iloc[-1]) if len(window) else np.nan
+
+
+def _funding_sign(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    """Sign of the mean of the running rate."""
+    return float(np.sign(run.window(market, start, end)["funding"].mean()))
+
+
+def _risk_reversal(run: Taken, _market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    return run.gauge("risk_reversal", start, end)
+
+
+MEASURES: Mapping[str, Callable[[Taken, str, pd.Timestamp, pd.Timestamp], float]] = {
+    "price": _price,
+    "return": _return,
+    "low": _low,
+    "high": _high,
+    "hashprice": _hashprice,
+    "liquidated_usd": _liquidated_usd,
+    "liquidated_accounts": _liquidated_accounts,
+    "open_interest": _open_interest,
+    "funding_sign": _funding_sign,
+    "risk_reversal": _risk_reversal,
+}
+"""What an observations file may name in its column `measure`: of a run, in a market, between two moments."""

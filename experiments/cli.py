@@ -17,6 +17,7 @@ import typer
 
 from experiments.bench import app as bench
 from experiments.chain import chain, network
+from experiments.compare import compare as compare_command
 from experiments.reproduce import reproduce
 from experiments.stylised import stylised
 from experiments.tables import print_rows
@@ -125,7 +126,7 @@ def run(
     rundir.check(place)
     silent = quiet or json
     result = _play(chosen, chosen.name, silent)
-    rows = compare(result)
+    rows = [row for row in compare(result) if row.runs]  # what the run covers
     figures = rundir.save(result, place, started)
     second = _play(chosen, f"{chosen.name}, second run", silent) if check_determinism else None
     equal = second is None or second.summary["event_log_hash"] == result.summary["event_log_hash"]
@@ -228,54 +229,14 @@ def _interrupts() -> Iterator[Callable[[], None]]:
         sys.unraisablehook = hook
 
 
-def _number(value: float, unit: str, sign: str = "") -> str:
-    if value != value:
-        return "-"
-    if unit == "1":
-        return f"{value:+.1%}"
-    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign},.2f}"
-
-
-def _bounds(row: "Row") -> str:
-    low, high = (_number(value, row.unit) for value in (row.low, row.high))
-    if row.low == -float("inf"):
-        return f"up to {high}"
-    return f"from {low}" if row.high == float("inf") else f"{low}..{high}"
-
-
-def _verdict(row: "Row") -> str:
-    if row.role == "input":
-        return "put in"
-    return {True: "inside", False: "outside", None: "not covered" if row.simulated != row.simulated else ""}[row.inside]
-
-
 def _show(result: "Result", rows: list["Row"], scenario: "Scenario") -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from experiments.compare import show_rows
 
     console = Console(highlight=False)
     if rows:
-        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-        for title in ("observation", "observed", "bounds", "simulated", "gap", "role", ""):
-            number = title in ("observed", "bounds", "simulated", "gap")
-            table.add_column(title, justify="right" if number else "left", no_wrap=True)
-        notes: list[str] = []
-        for row in rows:
-            if row.note and row.note not in notes:
-                notes.append(row.note)
-            mark = "*" * (notes.index(row.note) + 1) if row.note else ""
-            table.add_row(
-                row.observation + mark,
-                _number(row.observed, row.unit),
-                _bounds(row),
-                _number(row.simulated, row.unit),
-                _number(row.gap, row.unit, "+"),
-                row.role,
-                _verdict(row),
-            )
-        console.print(table)
-        for number, note in enumerate(notes, 1):
-            console.print(f"{'*' * number} {note}", soft_wrap=True)
+        show_rows(console, rows)
     if scenario.caveat:
         console.print(scenario.caveat, soft_wrap=True)
     console.print()
@@ -363,6 +324,7 @@ def _first_line(text: str | None) -> str:
 app.add_typer(bench, name="bench")
 app.command()(_answers(reproduce))
 app.command()(_answers(stylised))
+app.command("compare")(_answers(compare_command))
 app.command()(_answers(chain))
 app.command()(_answers(network))
 

@@ -185,6 +185,10 @@ class Population(mesa.Agent):  # type: ignore[misc]
         """What is wrong with books that it keeps beside the ledger, one line each; empty if nothing is."""
         return ()
 
+    def gauges(self) -> Mapping[str, float]:
+        """What is to be seen of it over time besides its trades: numbers by name, asked for at the end of each bar."""
+        return {}
+
     def about(self) -> Mapping[str, Any]:
         """What the summary of a run says of it besides its accounts, as plain values."""
         return {}

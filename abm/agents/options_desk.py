@@ -188,6 +188,10 @@ class OptionsDesk(Population):
         quotes = self.surface.quotes()
         return quotes[0][1].atm - quotes[-1][1].atm
 
+    def gauges(self) -> Mapping[str, float]:
+        """Risk reversal and term structure, as last quoted."""
+        return {"risk_reversal": self.skew, "term_structure": self.term_structure}
+
     @property
     def history(self) -> "pd.DataFrame":
         """One row for each time that somebody hedged.

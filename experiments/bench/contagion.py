@@ -98,7 +98,7 @@ def only(scenario: Scenario, asset: str) -> Scenario:
             traders[name] = config.model_copy(update={"books": mine, "instrument": next(iter(mine))})
         elif not _names(config.model_dump()) & (set(scenario.instruments) - set(kept)):
             traders[name] = config
-    return scenario.model_copy(update={"instruments": kept, "traders": traders, "compare": ()})
+    return scenario.model_copy(update={"instruments": kept, "traders": traders, "observations": ""})
 
 
 def _names(value: Any) -> set[str]:

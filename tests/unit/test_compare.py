@@ -1,36 +1,62 @@
-"""The table of observations: what is computed from a run, and what is said where nothing can be compared."""
+"""The table of observations: what is computed from runs, and what is said where nothing can be compared."""
 
 import math
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import abm
 from abm.record import Result
 from abm.scenario import ScenarioError
-from analysis.compare import compare, read_observations
+from analysis.compare import MEASURES, Row, compare, measured, read_observations
+from analysis.compare_figure import comparison_figure
 
-COIN = "btc-spot"
+COIN, PERP = "btc-spot", "btc-perp"
 
 
 @pytest.fixture(scope="module")
 def result() -> Result:
-    """Two days of hourly bars that fall by 100 an hour to noon of the second day, and rise again."""
+    """Two days of hourly bars that fall by 100 an hour to noon of the second day, and rise again; the perpetual of another coin is liquidated too."""
     scenario = abm.load("february-2026", recording={"interval": "1h"})
     hours = pd.date_range("2026-02-05", periods=48, freq="1h", tz="UTC")
-    mids = [73_100 - 100 * (h + 1) if h < 36 else 69_500 + 200 * (h - 35) for h in range(48)]
-    bars = pd.DataFrame({"time": hours, "instrument": COIN, "mid": [float(m) for m in mids]})
-    bars["low"], bars["high"] = bars["mid"] - 10, bars["mid"] + 20
+    mids = np.array([73_100.0 - 100 * (h + 1) if h < 36 else 69_500.0 + 200 * (h - 35) for h in range(48)])
+    bars = pd.DataFrame({"time": hours, "mid": mids, "low": mids - 10, "high": mids + 20, "mark": mids - 5})
+    bars["open_interest"], bars["funding"] = 1e5 - 100.0 * np.arange(48), np.where(np.arange(48) < 30, -2e-4, 1e-4)
     small = abm.run(abm.load("first-hour", clock={"end": "2026-02-05T00:01Z"}))
-    summary = small.summary | {"instruments": {COIN: {"open": 73_100.0}}}
-    return replace(small, bars=bars, scenario=scenario.model_dump(mode="json"), summary=summary)
+    return replace(
+        small,
+        bars=pd.concat([bars.assign(instrument=name) for name in (COIN, PERP)]),
+        liquidations=_liquidations(),
+        gauges=pd.DataFrame(
+            {"time": hours, "trader": "desk", "gauge": "risk_reversal", "value": np.linspace(-0.05, -0.15, 48)}
+        ),
+        scenario=scenario.model_dump(mode="json"),
+        summary=small.summary | {"instruments": {name: {"open": 73_100.0} for name in (COIN, PERP)}},
+    )
+
+
+def _liquidations() -> pd.DataFrame:
+    rows = [
+        ("2026-02-05T01:00", PERP, "liquidated", 1, 2.0, 70_000.0),
+        ("2026-02-05T02:00", PERP, "taken_over", 1, 1.0, 70_000.0),  # the same account again
+        ("2026-02-05T02:00", PERP, "deleveraged", 2, 9.0, 70_000.0),  # nobody who was liquidated
+        ("2026-02-06T02:00", PERP, "liquidated", 3, 3.0, 60_000.0),
+        ("2026-02-06T03:00", COIN, "liquidated", 4, 7.0, 60_000.0),  # not of a perpetual
+    ]
+    table = pd.DataFrame(rows, columns=["time", "instrument", "what", "account", "quantity", "mark"])
+    return table.assign(time=pd.to_datetime(table["time"], utc=True))
+
+
+def _rows(*results: Result) -> dict[str, Row]:
+    return {row.observation: row for row in compare(results)}
 
 
 def test_each_measure_is_taken_over_the_window_of_its_observation(result: Result) -> None:
-    rows = {row.observation: row for row in compare(result)}
+    rows = _rows(result)
     assert rows["btc.open.feb5"].simulated == 73_100.0
-    assert rows["btc.open.feb5"].role == "input"
     assert rows["btc.close.feb5"].simulated == 73_100 - 2400
     assert rows["btc.close.feb5"].gap == 70_700 - 62_600
     assert rows["btc.close.feb5"].inside is False
@@ -46,24 +72,84 @@ def test_each_measure_is_taken_over_the_window_of_its_observation(result: Result
     assert rows["miner.hashprice"].inside is True
 
 
+def test_liquidations_are_counted_where_the_house_closed_or_took_over(result: Result) -> None:
+    rows = _rows(result)
+    assert rows["liq.usd.48h"].simulated == 3.0 * 70_000 + 3.0 * 60_000
+    assert rows["liq.btc.usd.feb5"].simulated == 3.0 * 70_000
+    assert rows["liq.accounts.48h"].simulated == 2
+    assert math.isnan(rows["liq.usd.24h"].simulated)  # begins before the run
+
+
+def test_open_interest_funding_and_options(result: Result) -> None:
+    taken = {name: MEASURES[name] for name in ("open_interest", "funding_sign")}
+    from analysis.compare import Taken
+
+    noon = pd.Timestamp("2026-02-05T12:00Z")
+    assert taken["open_interest"](Taken(result), PERP, noon, noon) == pytest.approx((1e5 - 1100) * (73_100 - 1200 - 5))
+    rows = _rows(result)
+    assert rows["funding.sign"].simulated == -1.0  # 18 hours below nothing, 17 less far above
+    assert rows["funding.sign"].inside is True
+    assert rows["skew.rr25"].simulated == pytest.approx(-0.1)
+
+
+def test_roles_are_those_of_the_file_unless_the_scenario_says_otherwise(result: Result) -> None:
+    rows = _rows(result)
+    assert rows["btc.open.feb5"].role == "input"
+    assert rows["btc.close.feb5"].role == "predicted"  # the file says fitted, and here nothing is
+    assert rows["liq.usd.48h"].role == "predicted"
+    assert rows["btc.low.feb6"].note == "demand at 60 000 is put in; printed in the first hours of the day"
+
+
+def test_several_runs_are_told_by_their_median_and_where_most_of_them_lie(result: Result) -> None:
+    def moved(by: float) -> Result:
+        return replace(result, bars=result.bars.assign(low=result.bars["low"] + by))
+
+    row = _rows(*(moved(by) for by in (-300.0, 0.0, 500.0)))["btc.low.feb6"]
+    assert row.runs == 3
+    assert row.simulated == 69_490
+    assert (row.least, row.most) == pytest.approx((69_490 - 270, 69_490 + 450))  # 5 and 95 % of three, by line
+
+
 def test_a_run_that_does_not_reach_a_window_says_so(result: Result) -> None:
-    short = replace(result, bars=result.bars[:24])
-    rows = {row.observation: row for row in compare(short)}
+    short = replace(result, bars=result.bars[result.bars["time"] < "2026-02-06"])
+    rows = _rows(short)
     assert rows["btc.close.feb5"].inside is False
     assert math.isnan(rows["btc.low.feb6"].simulated)
     assert rows["btc.low.feb6"].inside is None
     assert rows["btc.low.feb6"].to_dict()["simulated"] is None
+    assert math.isnan(rows["ndx.ret.feb5"].simulated)  # not traded there
+    both = _rows(short, result)["btc.low.feb6"]
+    assert (both.runs, both.simulated) == (1, 69_490)
 
 
-def test_observations_are_kept_with_their_sources() -> None:
+def test_observations_are_kept_with_their_sources_and_what_measures_them() -> None:
     table = read_observations("february-2026.csv")
     assert table.loc["btc.close.feb5", "value"] == 62_600
     assert table["source"].notna().all()
+    known = table[table["measure"].notna()]
+    assert set(known["measure"]) <= set(MEASURES)
+    assert known["market"].notna().all()
+    assert set(known["role"]) <= {"fitted", "predicted"}
     with pytest.raises(ScenarioError, match="no such file"):
         read_observations("january.csv")
 
 
 def test_an_unknown_observation_is_named(result: Result) -> None:
-    wrong = {"observation": "btc.nothing", "measure": "price", "role": "input", "instrument": COIN, "note": ""}
+    wrong: dict[str, Any] = {"compare": {"btc.nothing": {"role": "input", "note": ""}}}
     with pytest.raises(ScenarioError, match=r"btc\.nothing is not in february-2026\.csv"):
-        compare(replace(result, scenario=result.scenario | {"compare": [wrong]}))
+        compare(replace(result, scenario=result.scenario | wrong))
+
+
+def test_a_scenario_without_observations_is_held_against_nothing(result: Result) -> None:
+    bare = replace(result, scenario=result.scenario | {"observations": ""})
+    assert measured(bare) == {}
+    assert compare(bare) == []
+
+
+def test_the_figure_has_a_place_for_each_observation_with_bounds(result: Result) -> None:
+    rows = compare([result])
+    figure = comparison_figure(rows, "a title")
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert "btc.low.feb6" in labels
+    assert "miner.hashprice" not in labels  # one bound
+    assert "ndx.ret.feb5" not in labels  # not covered

@@ -36,7 +36,7 @@ def test_the_february_scenario_is_what_it_says() -> None:
     assert scenario.instruments["btc-spot"].reference_price == 73_100
     assert scenario.instruments["btc-spot"].unit == 1
     assert all(scenario.inputs.values())
-    assert {c.role for c in scenario.compare} <= {"input", "predicted"}
+    assert {c.role for c in scenario.compare.values()} <= {"input", "predicted", None}
 
 
 def test_numbers_dates_and_names_are_read(small: Path) -> None:

@@ -1,0 +1,184 @@
+"""`abm compare`: runs of one scenario beside what was observed, and the table of it that `abm run` prints too."""
+
+import json as json_format
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from abm.record import Result
+    from analysis.compare import Row
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders of one scenario.", show_default=False)
+    ],
+    csv: Annotated[Path | None, typer.Option(help="Write the table here.", show_default=False)] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw it here (.png, .svg, .pdf).", show_default=False)] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Hold runs that differ in their seed against what was observed: the median over them, and where nine of ten of them lie.
+
+    Exit status: 0 whatever lies outside its bounds, 2 the command cannot be run so.
+    """
+    import pandas as pd
+    from rich.console import Console
+
+    from analysis.compare import compare_measured
+
+    scenario, values = _measured(runs)
+    every = compare_measured(scenario, values)
+    rows = [row for row in every if row.runs]
+    if csv is not None:
+        pd.DataFrame([row.to_dict() for row in rows]).to_csv(csv, index=False)
+    if figure is not None:
+        from analysis.compare_figure import comparison_figure
+
+        comparison_figure(rows, f"{scenario['name']}, {_runs(len(runs))}").savefig(figure, dpi=150)
+    left = {"not covered": [row.observation for row in every if not row.runs]} | _not_measured(scenario)
+    if json:
+        content = {"scenario": scenario["name"], "runs": [str(run) for run in runs]}
+        typer.echo(
+            json_format.dumps(content | {"comparison": [row.to_dict() for row in rows], "left_out": left}, indent=2)
+        )
+        return
+    console = Console(highlight=False)
+    show_rows(console, rows, len(runs))
+    console.print()
+    counted = [row for row in rows if row.inside is not None and row.role != "input"]
+    typer.echo(
+        f"{sum(bool(row.inside) for row in counted)} of {len(counted)} observations fitted or predicted lie inside their bounds"
+    )
+    for why, names in left.items():
+        if names:
+            console.print(f"{why}: {', '.join(names)}", soft_wrap=True)
+    for path in (csv, figure):
+        if path is not None:
+            typer.echo(str(path))
+
+
+def _runs(count: int) -> str:
+    return f"{count} runs" if count > 1 else "one run"
+
+
+def _measured(folders: Sequence[Path]) -> tuple[Mapping[str, Any], list[dict[str, float]]]:
+    """The scenario of runs, and what is measured of each; one is in memory at a time."""
+    from abm.scenario import ScenarioError
+    from analysis.compare import measured
+    from experiments import rundir
+
+    first: Result | None = None
+    values: list[dict[str, float]] = []
+    seeds: dict[int, Path] = {}
+    for folder in folders:
+        result = rundir.read(folder)
+        first = first or result
+        _alike(first.scenario, folders[0], result.scenario, folder)
+        seed = result.summary["seed"]
+        if seed in seeds:
+            raise ScenarioError(f"{folder}: has the seed of {seeds[seed]}, {seed}; give each seed once")
+        seeds[seed] = folder
+        values.append(measured(result))
+    assert first is not None
+    if not first.scenario["observations"]:
+        raise ScenarioError(f"{folders[0]}: scenario {first.scenario['name']} names no observations to be held against")
+    return first.scenario, values
+
+
+def _alike(first: Mapping[str, Any], where: Path, other: Mapping[str, Any], folder: Path) -> None:
+    """Refuse runs of another scenario, and say what differs."""
+    from abm.scenario import ScenarioError
+
+    def flat(value: Any, path: str = "") -> dict[str, Any]:
+        if not isinstance(value, Mapping) or not value:
+            return {path: value}
+        return {
+            key: leaf for name, part in value.items() for key, leaf in flat(part, f"{path}.{name}".strip(".")).items()
+        }
+
+    mine, its = flat(first), flat(other)
+    for key in [*mine, *its]:
+        if key not in ("seed", "description", "caveat") and mine.get(key) != its.get(key):
+            raise ScenarioError(
+                f"{folder}: is of another scenario than {where}: {key} is {its.get(key)!r} and not {mine.get(key)!r}"
+            )
+
+
+def _not_measured(scenario: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Observations without a measure: what was put in, and what runs say nothing of."""
+    from analysis.compare import read_observations
+
+    table = read_observations(scenario["observations"])
+    rest = table[table["measure"].isna()]
+    put_in = rest["role"] == "input"
+    return {"put in, not measured": list(rest.index[put_in]), "not measured": list(rest.index[~put_in])}
+
+
+# ------------------------------------------------------------------------------------------------------------- the table
+
+
+def _number(value: float, unit: str, sign: str = "") -> str:
+    if value != value:
+        return "-"
+    if unit == "1":
+        return f"{value:+.1%}"
+    for size, letter in ((1e9, " bn"), (1e6, " m")):
+        if abs(value) >= size:
+            return f"{value / size:{sign},.2f}{letter}"
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign},.2f}"
+
+
+def _bounds(row: "Row") -> str:
+    low, high = (_number(value, row.unit) for value in (row.low, row.high))
+    if row.low == -float("inf"):
+        return f"up to {high}"
+    return f"from {low}" if row.high == float("inf") else f"{low}..{high}"
+
+
+def _verdict(row: "Row") -> str:
+    if row.role == "input":
+        return "put in"
+    return {True: "inside", False: "outside", None: "not covered" if row.simulated != row.simulated else ""}[row.inside]
+
+
+def show_rows(console: "Console", rows: Sequence["Row"], runs: int = 1) -> None:
+    """Print a comparison, and the notes of its rows below it. Of several runs the median, and the interval of nine tenths of them."""
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for title in (
+        "observation",
+        "observed",
+        "bounds",
+        "simulated",
+        *(["of nine in ten"] if runs > 1 else []),
+        "gap",
+        "role",
+        "",
+    ):
+        table.add_column(title, justify="left" if title in ("observation", "role", "") else "right", no_wrap=True)
+    notes: list[str] = []
+    for row in rows:
+        if row.note and row.note not in notes:
+            notes.append(row.note)
+        table.add_row(
+            row.observation + (f" ({notes.index(row.note) + 1})" if row.note else ""),
+            _number(row.observed, row.unit),
+            _bounds(row),
+            _number(row.simulated, row.unit),
+            *([f"{_number(row.least, row.unit)}..{_number(row.most, row.unit)}"] if runs > 1 else []),
+            _number(row.gap, row.unit, "+"),
+            row.role,
+            _verdict(row),
+        )
+    # A narrower terminal breaks lines; nothing is cut off
+    console.width = max(console.width, Measurement.get(console, console.options.update(max_width=1000), table).maximum)
+    console.print(table)
+    for number, note in enumerate(notes, 1):
+        console.print(f"({number}) {note}", soft_wrap=True)
