@@ -113,7 +113,7 @@ BOOK = np.dtype(
         ("last", i4),
         ("mark", i4),
         ("reference", i4),
-        ("attention", i4),  # dependents + stops that wait + rules: 0 = nothing can follow an entry
+        ("attention", i4),  # dependents + stops that wait: 0 = nothing but what rules do can follow an entry
         ("pegs", i4),
         ("trailing", i4),
         ("token", i4),  # counts changes of phase; a timer with an older one is void
@@ -319,6 +319,7 @@ _COMPONENT_NAMES = (
     "change_order",
     "other_message",
     "new_order",
+    "usual_order",
     "process",
     "fill",
     "index_account",
@@ -585,7 +586,6 @@ class Memory:
             book: Any = self.tables["books"][i]
             if book["first_rule"] < 0:
                 book["first_rule"] = r
-            book["attention"] += 1
             book["watched"] = 1
         table = self._put("groups", np.zeros(len(groups), GROUP))
         table["instrument"] = groups
