@@ -657,13 +657,14 @@ class Memory:
         self._put("brackets", np.concatenate([old, rows]))
 
     def grow(self, name: str, size: int, used: int) -> None:
-        """Make table `name` hold at least `size` records, keeping the first `used`; doubles, so that growth is cheap in the long run.
+        """Make table `name` hold at least `size` records, keeping the first `used`; grows by a factor, so that this is cheap in the long run.
 
-        What is not used is never touched, so that a single large order id costs addresses and no memory.
+        What is not used is never touched, so that a single large order id costs addresses and no memory. Ids are never given back: their table
+        grows by more, so that the copy of a large one, when it is there twice, seldom comes.
         """
         old = self.tables[name]
         if len(old) < size:
-            new = aligned(max(size, 2 * len(old)), old.dtype)
+            new = aligned(max(size, (8 if name == "ids" else 2) * len(old)), old.dtype)
             new[:used] = old[:used]
             self._put(name, new)
 
