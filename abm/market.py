@@ -102,6 +102,7 @@ class Market(mesa.Model):  # type: ignore[misc]
             raise ScenarioError(f"{described.name}: {error}") from error
         self._opened = True
         for population in self.populations:
+            population.opened()
             self.recorder.opened(population)
         self.recorder.sample_network()
         self._schedule_exports()

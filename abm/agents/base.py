@@ -150,6 +150,9 @@ class Population(mesa.Agent):  # type: ignore[misc]
         """
         return {}
 
+    def opened(self) -> None:
+        """Take note of the positions that it holds at the start, which are in the ledger now."""
+
     def balance(self, instrument: str, lots: int) -> npt.NDArray[np.int64] | None:
         """Take the other side of what others hold of a derivative at the start.
 

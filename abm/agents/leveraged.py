@@ -168,6 +168,10 @@ class LeveragedTraders(Population):
         self._wallet = self.money()
         return self._wallet, 0.0
 
+    def opened(self) -> None:
+        """Set the levels of what is held at the start."""
+        self._settle(np.flatnonzero(self._lots))
+
     def _threshold(self, purpose: str, median: float, n: int) -> Floats:
         return np.asarray(median * np.exp(self.config.threshold_sigma * self.random(purpose).standard_normal(n)))
 

@@ -185,11 +185,8 @@ class RetailLeverage(LeveragedTraders):
         return notional
 
     def open_positions(self) -> Mapping[str, tuple[Numbers, Numbers]]:
-        """Those of the days before, and from then on what each account knows of them."""
-        if self.size == 0:
-            return {}
-        self._new = [np.flatnonzero(self._coins)]
-        return {self.config.instrument: (self._coins, self._entry)}
+        """Those of the days before."""
+        return {self.config.instrument: (self._coins, self._entry)} if self.size else {}
 
     def signal(self, view: View, who: Ints) -> Floats:
         """Trend, sentiment and an opinion of one's own: how much accounts want to be long."""

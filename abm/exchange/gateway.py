@@ -234,5 +234,6 @@ class Gateway:
 
 def refuse(tape: Records, which: npt.NDArray[np.bool_], reason: Reject) -> None:
     """Turn messages into refusals that keep their place on the tape."""
-    tape["tif"][which] = reason
-    tape["kind"][which] = Kind.REFUSED
+    if which.any():
+        tape["tif"][which] = reason
+        tape["kind"][which] = Kind.REFUSED

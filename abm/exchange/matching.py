@@ -31,7 +31,7 @@ from abm.exchange.admission import (
     slide,
 )
 from abm.exchange.auction import set_phase, uncross
-from abm.exchange.collars import set_reference
+from abm.exchange.collars import bound_of, set_reference
 from abm.exchange.compilation import compiled, inlined, kernel, prefetch
 from abm.exchange.entry import (
     CALL,
@@ -46,6 +46,7 @@ from abm.exchange.entry import (
     enter_order,
     reducible,
     take,
+    within,
     write_terms,
 )
 from abm.exchange.following import STOP_LIMIT, follow, room, trailing_price, wait
@@ -344,7 +345,7 @@ def replace(e: Any, message: Any, slot: int) -> int:
 def unsettle(e: Any, i: int) -> None:
     """Have what follows an entry into this book looked after."""
     book = book_at(e.books, i)
-    if book.attention != 0 or book.active_first != 0 or book.watch != 0 or book.money == ON_MARGIN:
+    if book.attention != 0 or book.watched != 0 or book.active_first != 0 or book.watch != 0 or book.money == ON_MARGIN:
         flag(e, i)
 
 
@@ -577,30 +578,44 @@ def cross(e: Any, book: Any, message: Any, price: int) -> int:
 
 
 @inlined
-def quick_order(a: Any, e: Any, message: Any, word: Any, outcome: Any, sequence: int) -> bool:
-    """A plain limit or market order in a book where nothing waits to follow. False where it is not so, or there may be no room."""
+def quick_order(a: Any, e: Any, message: Any, outcome: Any, sequence: int, plain: bool) -> bool:
+    """A limit or market order in a book where nothing waits to follow. False where it is not so, or there may be no room.
+
+    Of a `plain` one all is known but its numbers, and no rule watches its book; what else an order may be is compiled only where it is not.
+    """
     i, price, lots = np.int64(message.instrument), np.int64(message.price), np.int64(message.quantity)
     order_id, owner, side = np.int64(message.order), np.int64(message.owner), np.int64(message.side)
     if not 0 <= i < e.n_instruments or not 0 < order_id < e.n_ids or not -1 <= owner < e.n_owners:
         return False
+    if not plain and (message.kind != LIMIT or side > SELL):
+        return False
     book, row = book_at(e.books, i), id_at(a.ids, order_id)
     if (np.int64(book.attention) | np.int64(book.phase) | message.display | row.slot) != 0:
         return False
-    is_market = (word & PLAIN_LIMIT) != 0
+    is_market = plain and message.kind == MARKET
     if is_market:
         price = np.int64(book.n_ticks) - 1 if side == 0 else np.int64(1)
     if not 1 <= price < book.n_ticks or not 1 <= lots <= book.max_lots or e.next_page >= e.page_room:
         return False
-    beyond = (price - queue_at(e.queues, i * QUEUES + 1 - side).best) * (
-        1 - 2 * side
-    )  # without a branch: sides come at random
+    opposite = queue_at(e.queues, i * QUEUES + 1 - side)
+    beyond = (price - opposite.best) * (1 - 2 * side)  # without a branch: sides come at random
+    rests, posts = not is_market, False
+    if plain:
+        if book.watched:
+            return False
+    else:
+        if not usual(e, book, message, side, price, beyond >= 0):
+            return False
+        rests, posts = message.tif != IOC, beyond >= 0 and message.flags != 0
     ordered = np.int64(0)
     if book.money != 0:
         ordered = quick_funds(e, book, i, owner, side, price, lots, is_market)
         if ordered < 0:
             return False
     left = lots
-    if beyond >= 0:
+    if posts:
+        price, ordered = slide(opposite, side, price), np.int64(-1)
+    elif beyond >= 0:
         e.sequence = sequence
         left = cross(e, book, message, price)
         if left < 0:
@@ -608,7 +623,7 @@ def quick_order(a: Any, e: Any, message: Any, word: Any, outcome: Any, sequence:
     outcome.filled, outcome.status, outcome.reject = lots - left, RESTING, 0
     if order_id > e.highest_id:
         e.highest_id = order_id
-    if left == 0 or is_market:
+    if left == 0 or not rests:
         row.slot = DONE
         outcome.status = FILLED if left == 0 else CANCELLED
     else:
@@ -616,18 +631,56 @@ def quick_order(a: Any, e: Any, message: Any, word: Any, outcome: Any, sequence:
         order = order_at(a.orders, slot)
         order.quantity, order.order, order.price, order.owner = left, order_id, price, owner
         order.instrument, order.flags, order.reason = i, side, message.reason
+        if not plain and (message.tif != GTC or message.flags != 0):
+            keep_terms(e, book, slot, message, left)
         append(a, e, queue_at(e.queues, i * QUEUES + side), slot, order, price)
         if book.money == IN_FULL:
             hold(e, book, order, 0, left)
         elif book.money != 0:
             hold_ordered(e, book, i, owner, side, price, left, ordered if left == lots else np.int64(-1))
     if book.watch and quotes_changed(e, book, i):
-        if beyond < 0:
+        if beyond < 0 or posts:
             e.sequence = sequence
             begin(e, np.int64(message.time))
         e.entered = i
         requote(e, book, i)
+    if not plain and book.fallen:
+        flag(e, i)
     return True
+
+
+@compiled
+def usual(e: Any, book: Any, message: Any, side: int, price: int, crosses: bool) -> bool:
+    """Whether an order is a limit order that rests for good, until a time or not at all, and trades as far as it wants."""
+    tif, flags = message.tif, message.flags
+    if message.self_trade != 0 or not room(e):
+        return False
+    if flags != 0 and ((flags != POST_SLIDE and (flags != POST_ONLY or crosses)) or tif == IOC):
+        return False
+    if tif != GTC and tif != IOC and (tif != GTD or message.expiry <= message.time):
+        return False
+    if flags == POST_SLIDE and crosses:
+        opposite = queue_at(e.queues, np.int64(message.instrument) * QUEUES + 1 - side)
+        if not 1 <= slide(opposite, side, price) < book.n_ticks:
+            return False
+    if book.watched:
+        begin(e, np.int64(message.time))
+        return within(side, price, bound_of(e, book, side))
+    return True
+
+
+@compiled
+def keep_terms(e: Any, book: Any, slot: int, message: Any, lots: int) -> None:
+    """Keep what is not plain of an order that comes to rest."""
+    tif, expiry, flags = np.int64(message.tif), np.int64(message.expiry), np.int64(message.flags)
+    write_terms(e, slot, LIMIT, lots, np.int64(0), tif, expiry, flags, np.int64(0), np.int64(0), np.int64(0))
+    set_expiry(e, book, slot)
+
+
+@component
+def usual_order(e: Any, message: Any, outcome: Any, sequence: int) -> int:
+    """The same for orders that are not plain, or in books that rules watch. Answers 0 where it is not so."""
+    return np.int64(quick_order(e, e, message, outcome, sequence, False))
 
 
 @inlined
@@ -752,7 +805,7 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
             word = head_at(messages, m).word
             rest = word & PLAIN_LIMIT
             if rest == 0 or rest == PLAIN_MARKET_IOC or rest == PLAIN_MARKET:
-                if quick_order(a, e, message, word, outcome, sequence + m):
+                if quick_order(a, e, message, outcome, sequence + m, True):
                     if e.unsettled != 0 and not settle_down(e):
                         return m + 1
                     continue
@@ -762,6 +815,10 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
                     e.sequence = sequence + m
                     if not settle_down(e):
                         return m + 1
+                continue
+            if usual_order(e, message, outcome, sequence + m) != 0:
+                if e.unsettled != 0 and not settle_down(e):
+                    return m + 1
                 continue
         e.sequence = sequence + m
         if e.next_timer <= now and not fire_timers(e, now):

@@ -113,7 +113,7 @@ BOOK = np.dtype(
         ("last", i4),
         ("mark", i4),
         ("reference", i4),
-        ("attention", i4),  # dependents + stops that wait + rules: 0 = nothing can follow an entry
+        ("attention", i4),  # dependents + stops that wait: 0 = nothing but what rules do can follow an entry
         ("pegs", i4),
         ("trailing", i4),
         ("token", i4),  # counts changes of phase; a timer with an older one is void
@@ -319,6 +319,7 @@ _COMPONENT_NAMES = (
     "change_order",
     "other_message",
     "new_order",
+    "usual_order",
     "process",
     "fill",
     "index_account",
@@ -585,7 +586,6 @@ class Memory:
             book: Any = self.tables["books"][i]
             if book["first_rule"] < 0:
                 book["first_rule"] = r
-            book["attention"] += 1
             book["watched"] = 1
         table = self._put("groups", np.zeros(len(groups), GROUP))
         table["instrument"] = groups
@@ -657,13 +657,14 @@ class Memory:
         self._put("brackets", np.concatenate([old, rows]))
 
     def grow(self, name: str, size: int, used: int) -> None:
-        """Make table `name` hold at least `size` records, keeping the first `used`; doubles, so that growth is cheap in the long run.
+        """Make table `name` hold at least `size` records, keeping the first `used`; grows by a factor, so that this is cheap in the long run.
 
-        What is not used is never touched, so that a single large order id costs addresses and no memory.
+        What is not used is never touched, so that a single large order id costs addresses and no memory. Ids are never given back: their table
+        grows by more, so that the copy of a large one, when it is there twice, seldom comes.
         """
         old = self.tables[name]
         if len(old) < size:
-            new = aligned(max(size, 2 * len(old)), old.dtype)
+            new = aligned(max(size, (8 if name == "ids" else 2) * len(old)), old.dtype)
             new[:used] = old[:used]
             self._put(name, new)
 
