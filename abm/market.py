@@ -61,7 +61,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.populations: list[Population] = []
         self.observers: list[Observer] = []
         """Desks that work parent orders, the clock of a fund's fixing, and whoever else is to learn of each step."""
-        self.exchange = Exchange(instruments, accounts=self._rows, ledger=True)
+        self.exchange = Exchange(instruments, accounts=self._rows, ledger=True, note_shifts=True)
         self.refusals: list[Refusal] = []
         """Who says which messages come from frozen accounts: hubs that have failed."""
         self.gateway = Gateway(self.exchange, frozen=self._refused, start=described.clock.start)

@@ -39,8 +39,10 @@ FORMAT = 4
 _REASONS = [reason.name.lower() for reason in Reason]
 _SIDES = [side.name.lower() for side in Side]
 _ROLES = ["taker", "maker"]
+_BY = ["quote", "trade"]
+_HOUR = 3_600_000_000_000  # ns
 _FORCED = [what.name.lower() for what in Forced]
-_TABLES = ("bars", "flows", "gauges", "accounts", "liquidations", "network", "nodes", "trades")
+_TABLES = ("bars", "flows", "moves", "gauges", "accounts", "liquidations", "network", "nodes", "trades")
 _LOG = {"trade": TRADE, "outcome": OUTCOME, "event": EVENT, "liquidation": LIQUIDATION}
 
 
@@ -68,6 +70,23 @@ def sum_trades(trades: Records, bars: Records, flows: npt.NDArray[np.float64]) -
             flow = flows[trade.instrument, role, trade.taker_reason if role == 0 else trade.maker_reason]
             flow[0] += lots
             flow[1] += lots * float(price)
+
+
+@njit(cache=True)
+def sum_shifts(
+    shifts: Records, whose: npt.NDArray[np.int16], ticks: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]
+) -> None:
+    """Sum up changes of mids by whose doing they were.
+
+    Args:
+        shifts: `SHIFT` records.
+        whose: Population of each account.
+        ticks: Tick of each instrument, in currency.
+        sums: Changes in currency so far: instruments x (populations, and the exchange) x reasons x (quotes, trades).
+    """
+    for shift in shifts:
+        population = whose[shift.owner] if shift.owner >= 0 else sums.shape[1] - 1
+        sums[shift.instrument, population, shift.reason, shift.traded] += 0.5 * shift.change * ticks[shift.instrument]
 
 
 class LogHash:
@@ -108,6 +127,11 @@ class Result:
     """
     flows: pd.DataFrame
     """Volume by interval, instrument and reason, once as taker and once as maker."""
+    moves: pd.DataFrame
+    """What moved the mids: one row for each hour, instrument, trader and reason, once for `trade` and once for `quote`; `change` in currency.
+
+    A change belongs to the order, withdrawal or liquidation that made it; the exchange's own (auctions, halts) have no trader.
+    """
     gauges: pd.DataFrame
     """What traders say of themselves at the end of each interval (`Population.gauges`): time, trader, gauge, value."""
     accounts: pd.DataFrame
@@ -208,6 +232,7 @@ def read_result(folder: str | Path) -> Result:
         scenario=json.loads((place / "scenario.json").read_text("utf-8")),
         bars=pd.read_parquet(place / "bars.parquet"),
         flows=pd.read_parquet(place / "flows.parquet"),
+        moves=pd.read_parquet(place / "moves.parquet"),
         gauges=pd.read_parquet(place / "gauges.parquet"),
         accounts=pd.read_parquet(place / "accounts.parquet"),
         liquidations=pd.read_parquet(place / "liquidations.parquet"),
@@ -272,6 +297,10 @@ class Recorder:
         self._liquidations: list[Records] = []
         self._bars: list[tuple[Any, ...]] = []
         self._flows: list[tuple[Any, ...]] = []
+        self._moves: list[tuple[int, str, str, str, str, float]] = []
+        self._sums = np.zeros((n, 0, len(_REASONS), 2))
+        self._whose = np.empty(0, np.int16)
+        self._hour = 0
         self._gauges: list[tuple[int, str, str, float]] = []
         self._last = np.array(
             [instrument.ticks(instrument.reference_price or 0) for instrument in self._instruments], np.int64
@@ -361,9 +390,32 @@ class Recorder:
                 volume, notional = flows[k, role, reason]
                 coins, value = volume * instrument.lot, notional * instrument.lot * instrument.tick
                 self._flows.append((self._bar_start_ns, instrument.name, _ROLES[role], _REASONS[reason], coins, value))
+        self._attribute()
         for population in self._market.populations:
             self._gauges += [(self._bar_start_ns, population.name, *gauge) for gauge in population.gauges().items()]
         self._bar_start_ns = now_ns
+
+    def _attribute(self) -> None:
+        """Sum up who moved the mids in the bar that ends now; a row for each hour that is over."""
+        market = self._market
+        if self._bar_start_ns // _HOUR != self._hour:
+            self._close_hour()
+        if self._sums.shape[1] != 1 + len(market.populations):  # at first, and where somebody has joined
+            self._close_hour()
+            self._sums = np.zeros((len(self._instruments), 1 + len(market.populations), len(_REASONS), 2))
+            self._whose = np.full(len(market.cash), len(market.populations), np.int16)
+            for p, population in enumerate(market.populations):
+                self._whose[population.rows] = p
+        sum_shifts(market.exchange.take_shifts(), self._whose, np.array(self._ticks), self._sums)
+
+    def _close_hour(self) -> None:
+        names = [*(population.name for population in self._market.populations), ""]
+        start = self._hour * _HOUR
+        for k, p, reason, traded in zip(*np.nonzero(self._sums), strict=True):
+            by, change = _BY[traded], float(self._sums[k, p, reason, traded])
+            self._moves.append((start, self._instruments[k].name, names[p], _REASONS[reason], by, change))
+        self._sums[:] = 0.0
+        self._hour = self._bar_start_ns // _HOUR
 
     def _margin_state(self, k: int) -> tuple[float, float, float]:
         """Mark (currency), open interest (coins) and running funding rate of an instrument; not numbers where it has none."""
@@ -526,6 +578,12 @@ class Recorder:
         table["time"] = self._utc(table["time"].to_numpy(np.int64))
         return table
 
+    def _moves_table(self) -> pd.DataFrame:
+        self._close_hour()
+        table = pd.DataFrame(self._moves, columns=["time", "instrument", "trader", "reason", "by", "change"])
+        table["time"] = self._utc(table["time"].to_numpy(np.int64))
+        return table.astype({"change": float})
+
     def _gauges_table(self) -> pd.DataFrame:
         table = pd.DataFrame(self._gauges, columns=["time", "trader", "gauge", "value"])
         table["time"] = self._utc(table["time"].to_numpy(np.int64))
@@ -592,6 +650,7 @@ class Recorder:
             scenario=scenario.model_dump(mode="json"),
             bars=bars,
             flows=self._flows_table(),
+            moves=self._moves_table(),
             gauges=self._gauges_table(),
             accounts=self._accounts_table(),
             liquidations=self.liquidations_table(),

@@ -33,6 +33,7 @@ from abm.exchange.memory import (
 )
 from abm.exchange.messages import Forced, Phase, Reason, What
 from abm.exchange.orders import finish, newer_of, note, oldest_of, set_timer
+from abm.exchange.shifts import note_shift
 
 CONTINUOUS = int(Phase.CONTINUOUS)
 LIQUIDATED, LIQUIDATION_CANCELLED = int(Forced.LIQUIDATED), int(What.LIQUIDATION_CANCELLED)
@@ -50,6 +51,8 @@ def _cancel_orders(e: Any, owner: int, instrument: int) -> None:
         if instrument < 0 or instrument == i:
             note(e, LIQUIDATION_CANCELLED, i, order_id, owner, remaining(e, slot, order), 0, 0)
             finish(e, slot)
+            if e.noting != 0:
+                note_shift(e, i, e.time, owner, LIQUIDATION_REASON, False)
             book_at(e.books, i).unsettled = 1
             e.unsettled = -1
         order_id = newer_of(e, owner, order_id)
@@ -195,6 +198,8 @@ def liquidate(e: Any, book: Any, i: int, slot: int) -> int:
         e.saving = owner
     enter_order(e, own, k, 0, LIMIT, side, limit, lots, 0, -e.current, owner, LIQUIDATION_REASON, 0, IOC, 0, 0)
     e.free_of_fee = e.saving = -1
+    if e.noting != 0:
+        note_shift(e, k, e.time, owner, LIQUIDATION_REASON, e.n_trades > first)
     amount = _due_to_fund(e, own, owner, k, first, limit, sign, cash)
     _fee_to_fund(e, owner, k, amount, isolated)
     price = np.int64(trade_at(e.trades, e.n_trades - 1).price) if e.n_trades > first else np.int64(0)

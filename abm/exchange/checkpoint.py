@@ -40,7 +40,7 @@ def _used(memory: Memory) -> dict[str, int]:
     used = {name: len(table) for name, table in memory.tables.items() if name in TABLES}
     used |= dict.fromkeys(("orders", "terms"), int(engine["fresh"]))
     used |= {"ids": int(engine["n_ids"]), "accounts": int(engine["n_owners"]), "levels": 64 * int(engine["next_page"])}
-    return used | {"timers": int(engine["n_timers"]) + 1}
+    return used | {"timers": int(engine["n_timers"]) + 1, "shifts": int(engine["n_shifts"])}
 
 
 def _filled(rows: Records) -> Any:

@@ -140,12 +140,15 @@ class Exchange:
         accounts: owners are `0 .. accounts - 1` and their positions are kept; 0 for owners that are only labels.
         ledger: keep cash too, and check that orders can be paid for. All instruments must then have one currency. Where any has margin, one
             more account is added: the insurance fund.
+        note_shifts: note each change of a mid and whose doing it was; see `take_shifts`.
 
     Raises:
         ValueError: no instruments, two of one name, several currencies with a ledger, or a rule that names an unknown instrument.
     """
 
-    def __init__(self, instruments: Sequence[Instrument], *, accounts: int = 0, ledger: bool = False) -> None:
+    def __init__(
+        self, instruments: Sequence[Instrument], *, accounts: int = 0, ledger: bool = False, note_shifts: bool = False
+    ) -> None:
         self.instruments = tuple(instruments)
         self._numbers = {instrument.name: i for i, instrument in enumerate(self.instruments)}
         if not self.instruments or len(self._numbers) < len(self.instruments):
@@ -153,6 +156,7 @@ class Exchange:
         if ledger and (accounts < 1 or len({instrument.currency for instrument in self.instruments}) > 1):
             raise ValueError("a ledger needs at least one account, and one currency for all instruments")
         self._memory = Memory(self.instruments, accounts, ledger)
+        self._memory["noting"] = note_shifts
         self._next_id = 1
         self._sequence = 0
         self._forced: list[Records] = []
@@ -225,6 +229,17 @@ class Exchange:
         self._forced.clear()
         trades, events, liquidations = (join(part, part[0].dtype) for part in parts)
         return Report(trades, outcomes, events, liquidations)
+
+    def take_shifts(self) -> Records:
+        """The changes of mids since they were last taken, as `SHIFT` records in the order in which they happened.
+
+        Of each instrument they add up to the way of its mid, from the reference price (or else the first mid) to the last one that both sides
+        made.
+        """
+        memory = self._memory
+        taken = memory.tables["shifts"][: memory["n_shifts"]].copy()
+        memory["n_shifts"] = 0
+        return taken
 
     def open_interest(self, instrument: int) -> int:
         """Lots held long, which are as many as are held short, in an instrument with margin."""

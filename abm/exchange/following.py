@@ -31,12 +31,13 @@ from abm.exchange.memory import (
     rule_at,
     term_at,
 )
-from abm.exchange.messages import Kind, What
+from abm.exchange.messages import ANONYMOUS, Kind, What
 from abm.exchange.orders import ACTIVATION, BY_MARK, TRAILING, delist, enlist, lift, note, place, set_timer
 from abm.exchange.pegs import move_pegs
+from abm.exchange.shifts import note_shift
 
 STOP_LIMIT = int(Kind.STOP_LIMIT)
-TRIGGERED = int(What.TRIGGERED)
+TRIGGERED, NOBODY = int(What.TRIGGERED), int(ANONYMOUS)
 
 
 @compiled
@@ -164,6 +165,7 @@ def room(e: Any) -> bool:
         and e.n_events + 4 * e.potential + 4 * e.n_instruments + 16 <= e.event_room
         and e.next_page + e.moving + 4 + e.index_pages <= e.page_room
         and e.n_timers + e.n_instruments + 4 <= e.timer_room
+        and (e.noting == 0 or e.n_shifts + e.expected + 2 * e.potential + 2 * e.n_instruments + 16 <= e.shift_room)
         and (
             e.margined == 0
             or (
@@ -184,6 +186,8 @@ def follow(e: Any, book: Any, i: int) -> int:
         if book.pegs > 0 and book.phase == CONTINUOUS:
             move_pegs(e, book, i, 0)
             move_pegs(e, book, i, 1)
+        if e.noting != 0:
+            note_shift(e, i, e.time, NOBODY, 0, False)
         if book.watch:
             requote(e, book, i)
         moved = book.new_mark != 0
@@ -204,5 +208,8 @@ def follow(e: Any, book: Any, i: int) -> int:
             return 1
         delist(e, book, slot)
         order, term = order_at(e.orders, slot), term_at(e.terms, slot)
-        note(e, TRIGGERED, i, order.order, order.owner, remaining(e, slot, order), 0, 0)
+        owner, reason, trades = np.int64(order.owner), np.int64(order.reason), e.n_trades
+        note(e, TRIGGERED, i, order.order, owner, remaining(e, slot, order), 0, 0)
         readmit(e, book, i, slot, LIMIT if term.kind == STOP_LIMIT else MARKET, np.int64(term.limit))
+        if e.noting != 0:
+            note_shift(e, i, e.time, owner, reason, e.n_trades > trades)

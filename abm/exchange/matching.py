@@ -82,7 +82,7 @@ from abm.exchange.memory import (
     term_at,
     timer_at,
 )
-from abm.exchange.messages import Flag, Kind, Phase, Reject, Status, TimeInForce, What
+from abm.exchange.messages import ANONYMOUS, Flag, Kind, Phase, Reject, Status, TimeInForce, What
 from abm.exchange.orders import (
     ACTIVATION,
     BY_MARK,
@@ -102,6 +102,7 @@ from abm.exchange.orders import (
     shrink,
 )
 from abm.exchange.pegs import peg_price, peg_reference, put_peg
+from abm.exchange.shifts import note_shift
 
 CANCEL, REDUCE_KIND, REPLACE, MASS_CANCEL = int(Kind.CANCEL), int(Kind.REDUCE), int(Kind.REPLACE), int(Kind.MASS_CANCEL)
 STOP, PEGGED, PHASE, UNCROSS = int(Kind.STOP), int(Kind.PEGGED), int(Kind.PHASE), int(Kind.UNCROSS)
@@ -109,7 +110,7 @@ MARK, CLOCK, REFUSED = int(Kind.MARK), int(Kind.CLOCK), int(Kind.REFUSED)
 GTD = int(TimeInForce.GTD)
 HIDDEN_FLAG = int(Flag.HIDDEN)
 ALL_FLAGS = POST_ONLY | POST_SLIDE | REDUCE_FLAG | HIDDEN_FLAG | BY_MARK
-N_PHASES = len(Phase)
+N_PHASES, NOBODY = len(Phase), int(ANONYMOUS)
 PLAIN_MARKET = np.uint64(int(Kind.MARKET) << 16)
 PLAIN_MARKET_IOC = PLAIN_MARKET | np.uint64(IOC << 32)
 REJECTED, RESTING, PENDING = int(Status.REJECTED), int(Status.RESTING), int(Status.PENDING)
@@ -383,7 +384,7 @@ def change_order(e: Any, message: Any) -> int:
     order = order_at(e.orders, slot)
     if order.owner != message.owner:
         return NOT_OWNER
-    i = np.int64(order.instrument)
+    i, reason, trades = np.int64(order.instrument), np.int64(order.reason), e.n_trades
     e.entered = i
     e.status, e.filled, e.reject = STATUS_DONE, 0, 0
     refused = NONE
@@ -399,6 +400,8 @@ def change_order(e: Any, message: Any) -> int:
             shrink(e, slot, np.int64(message.quantity))
     else:
         refused = replace(e, message, slot)
+    if e.noting != 0:
+        note_shift(e, i, e.time, np.int64(message.owner), reason, e.n_trades > trades)
     unsettle(e, i)
     return refused
 
@@ -444,6 +447,8 @@ def mass_cancel(e: Any, message: Any) -> int:
         if message.instrument < 0 or message.instrument == i:
             note(e, MASS_CANCELLED, i, order_id, order.owner, remaining(e, slot, order), 0, 0)
             finish(e, slot)
+            if e.noting != 0:
+                note_shift(e, i, e.time, np.int64(order.owner), np.int64(order.reason), False)
             unsettle(e, i)
         order_id = newer_of(e, np.int64(message.owner), order_id)
     return NONE
@@ -468,6 +473,8 @@ def operate(e: Any, message: Any) -> int:
             set_phase(e, book, i, np.int64(message.side))
         else:
             uncross(e, book, i, np.int64(message.side))
+        if e.noting != 0:
+            note_shift(e, i, e.time, NOBODY, 0, True)
         flag(e, i)
         return NONE
     if message.price < 1 or message.price >= book.n_ticks:
@@ -520,6 +527,8 @@ def fire_timers(e: Any, until: int) -> int:
                 e.entered = i
                 note(e, EXPIRED_EVENT, i, order.order, order.owner, remaining(e, slot, order), 0, 0)
                 finish(e, slot)
+                if e.noting != 0:
+                    note_shift(e, i, time, np.int64(order.owner), np.int64(order.reason), False)
                 unsettle(e, i)
         else:
             book = book_at(e.books, argument)
@@ -530,6 +539,8 @@ def fire_timers(e: Any, until: int) -> int:
                     set_timer(e, time + call, REOPEN_CONTINUOUS, argument, np.int64(book.token), 0)
                 else:
                     set_phase(e, book, argument, CONTINUOUS)
+                if e.noting != 0:
+                    note_shift(e, argument, time, NOBODY, 0, True)
                 flag(e, argument)
         if e.unsettled != 0 and not settle_down(e):
             return 0
@@ -555,6 +566,8 @@ def quick_cancel(a: Any, e: Any, message: Any) -> bool:
         hold(e, book, order, np.int64(order.quantity), 0)
     detach_plain(a, queue_at(e.queues, i * QUEUES + flags), order)
     end_slot(a, e, slot, order)
+    if e.noting != 0:
+        note_shift(e, i, np.int64(message.time), np.int64(order.owner), np.int64(order.reason), False)
     if book.watch and quotes_changed(e, book, i):
         begin(e, np.int64(message.time))
         e.entered = i
@@ -638,6 +651,8 @@ def quick_order(a: Any, e: Any, message: Any, outcome: Any, sequence: int, plain
             hold(e, book, order, 0, left)
         elif book.money != 0:
             hold_ordered(e, book, i, owner, side, price, left, ordered if left == lots else np.int64(-1))
+    if e.noting != 0:
+        note_shift(e, i, np.int64(message.time), owner, np.int64(message.reason), left < lots)
     if book.watch and quotes_changed(e, book, i):
         if beyond < 0 or posts:
             e.sequence = sequence
@@ -720,7 +735,10 @@ def new_order(e: Any, message: Any) -> int:
     row.slot = DONE
     e.highest_id = max(e.highest_id, np.int64(message.order))
     e.filled, e.reject, e.entered = 0, 0, i
+    trades = e.n_trades
     refused = accept_order(e, book, i, message)
+    if e.noting != 0:
+        note_shift(e, i, e.time, owner, np.int64(message.reason), e.n_trades > trades)
     unsettle(e, i)
     return refused
 

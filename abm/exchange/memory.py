@@ -14,7 +14,7 @@ from abm.clearing.rules import Bracket, Margin, Mark, initial_rate
 from abm.exchange.compilation import Component, accessor
 from abm.exchange.description import MONEY_UNITS, NS, PPM
 from abm.exchange.instrument import Breaker, Instrument, MarketWideBreaker, PriceBand, VolatilityAuction
-from abm.exchange.messages import EVENT, LIQUIDATION, MESSAGE, OUTCOME, TRADE, Kind, Phase, Records
+from abm.exchange.messages import EVENT, LIQUIDATION, MESSAGE, OUTCOME, SHIFT, TRADE, Kind, Phase, Records
 
 i1, i2, i4, i8 = np.uint8, np.int16, np.int32, np.int64
 u2, u4, u8 = np.uint16, np.uint32, np.uint64
@@ -250,6 +250,7 @@ SAMPLE = np.dtype([("basis", f8)])
 MOVE = np.dtype([("instrument", i4), ("mark", i4), ("mover", i4)])
 SCORE = np.dtype([("score", f8), ("since", i8), ("account", i8)])
 FEE = np.dtype([("maker", i8), ("taker", i8)])
+QUOTE = np.dtype([("twice_mid", i8)])  # best bid and best ask together when a shift was last noted; 0 never
 
 TABLES = {
     "orders": ORDER,
@@ -274,6 +275,8 @@ TABLES = {
     "feeds": GROUP,
     "moves": MOVE,
     "scores": SCORE,
+    "quotes": QUOTE,
+    "shifts": SHIFT,
 }
 OUTPUTS = {"trades": TRADE, "events": EVENT, "liquidations": LIQUIDATION}
 _NONE = {name: np.empty(0, dtype) for name, dtype in OUTPUTS.items()}
@@ -405,6 +408,10 @@ ENGINE = np.dtype(
         ("filled", i8),  # answers of the latest entry
         ("status", i8),
         ("reject", i8),
+        ("noting", i8),  # whether shifts of mids are noted
+        ("n_shifts", i8),
+        ("shift_room", i8),
+        ("expected", i8),  # messages of the tape
     ]
 )
 
@@ -436,6 +443,8 @@ venue_at = accessor(VENUE)
 sample_at = accessor(SAMPLE)
 feed_at = accessor(GROUP)
 move_at = accessor(MOVE)
+quote_at = accessor(QUOTE)
+shift_at = accessor(SHIFT)
 score_at = accessor(SCORE)
 liquidation_at = accessor(LIQUIDATION)
 
@@ -486,6 +495,9 @@ class Memory:
                 engine[name] = part.address
         engine["time"] = np.iinfo(np.int64).min
         self._lay_out_books(instruments, ledger)
+        self._put("quotes", np.zeros(len(instruments), QUOTE))["twice_mid"] = 2 * self.tables["books"][
+            "reference"
+        ].astype(np.int64)
         self._lay_out_rules(instruments)
         self._lay_out_margins(instruments, ledger)
         engine["index_pages"] = sum(
@@ -509,6 +521,7 @@ class Memory:
             ("timers", 64),
             ("moves", 64),
             ("scores", 0),
+            ("shifts", 0),
         ):
             self._put(name, np.zeros(size, TABLES[name]))
         for name, dtype in OUTPUTS.items():
@@ -673,7 +686,9 @@ class Memory:
         fresh = self["fresh"]
         for name in ("orders", "terms"):
             self.grow(name, fresh + messages + 1, fresh)
-        self._messages = messages
+        self._messages = self["expected"] = messages
+        if self["noting"]:
+            self._room_for_shifts()
 
     def admit(self, message: np.void, ahead: int) -> None:
         """Make room for the order id and the owner of a message if they are beyond those known, and for `ahead` more ids like it."""
@@ -697,6 +712,8 @@ class Memory:
         self["page_room"] = len(self.tables["levels"]) // 64
         self.grow("timers", timers + soon + 2 * n + 16, timers)
         self["timer_room"] = len(self.tables["timers"])
+        if self["noting"]:
+            self._room_for_shifts()
         if self["margined"]:
             self._room("liquidations", "liquidation_room", 2 * potential + self["wanted"] + 1024)
             self.grow("moves", self["n_moves"] + 256 + n * n, self["n_moves"])
@@ -704,6 +721,11 @@ class Memory:
             if self["wanted"]:
                 self.grow("scores", self["n_accounts"], self["rank_size"])
                 self["score_room"] = len(self.tables["scores"])
+
+    def _room_for_shifts(self) -> None:
+        used = self["n_shifts"]
+        self.grow("shifts", used + self["expected"] + 2 * self["potential"] + 4 * self["n_instruments"] + 64, used)
+        self["shift_room"] = len(self.tables["shifts"])
 
     def _room(self, name: str, limit: str, size: int) -> None:
         if len(self.tables[name]) < size:

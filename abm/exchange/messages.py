@@ -272,6 +272,23 @@ LIQUIDATION = np.dtype(
 )
 
 
+SHIFT = np.dtype(
+    [
+        ("time", np.int64),
+        ("change", np.int32),  # of best bid and best ask together, in ticks: twice that of the mid
+        (
+            "owner",
+            np.int32,
+        ),  # whose order, withdrawal or liquidation it was; ANONYMOUS: the exchange, by its rules, phases and auctions
+        ("instrument", np.int16),
+        ("reason", np.uint8),  # Reason of that order
+        ("traded", np.uint8),  # 1: it traded, 0: quotes came or went
+    ],
+    align=True,
+)
+"""A change of a mid price and whose doing it was."""
+
+
 def join(parts: Sequence[Records], dtype: np.dtype[np.void] = MESSAGE) -> Records:
     """Records of one layout one after the other. NumPy alone compares the layouts field by field, which takes longer than the copy."""
     if len(parts) == 1:
