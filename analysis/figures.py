@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from abm.record import Result
+from analysis.attribution import Attribution
 
 _PALETTE = sns.color_palette("colorblind", 10)
 REASONS: dict[str, tuple[str, Any, str]] = {
@@ -144,6 +145,41 @@ def volume_by_reason(result: Result, instrument: str) -> Figure:
     ax.legend(handles.values(), handles.keys(), frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     _title(ax, f"{instrument}: who took liquidity, and who gave it", result)
     _date_axis(ax, pd.Series([edges[0], edges[-1] + width]))
+    return fig
+
+
+def moves_by_hour(result: Result, found: Attribution) -> Figure:
+    """Whose orders moved the mid in each hour, up and down, and the way of the mid as their sum."""
+    table = found.by("time", "reason").pivot(index="time", columns="reason", values="change").fillna(0.0)
+    width = pd.Timedelta("1h")
+    with mpl.rc_context(sns.axes_style("white")):
+        fig = Figure(figsize=(9, 5.2), layout="constrained")
+        ax = _axes(fig)
+    up, down = np.zeros(len(table)), np.zeros(len(table))
+    for reason in sorted(table.columns, key=list(REASONS).index):
+        label, colour, hatch = REASONS[reason]
+        height = table[reason].to_numpy()
+        base = np.where(height > 0, up, down)
+        ax.bar(
+            table.index + width / 2,
+            height,
+            width=width,
+            bottom=base,
+            color=colour,
+            hatch=hatch,
+            linewidth=0,
+            edgecolor="white",
+            label=label,
+        )
+        up, down = up + np.maximum(height, 0.0), down + np.minimum(height, 0.0)
+    edges = [found.start, *(table.index[1:]), found.end]
+    ax.plot(edges, [0.0, *table.sum(axis=1).cumsum()], ".-", color=_INK, linewidth=1.4, label="mid since the start")
+    ax.axhline(0, color=_INK, linewidth=0.8)
+    ax.set_ylabel("change of the mid (USD)")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:+,.0f}")
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    _title(ax, f"{found.instrument}: whose orders moved the mid, by hour", result)
+    _date_axis(ax, pd.Series([found.start, found.end]))
     return fig
 
 

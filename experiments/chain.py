@@ -41,20 +41,15 @@ def chain(
         raise ScenarioError(str(error)) from None
     trees = branches(result.causes())
     if json:
-        content = {"stages": _plain(stages), "liquidations": int(trees["liquidations"].sum()), "trees": _plain(trees)}
-        typer.echo(json_format.dumps(content | {"fear_and_greed": _plain(fear.reset_index())}, indent=2))
+        content = {
+            "stages": plain_rows(stages),
+            "liquidations": int(trees["liquidations"].sum()),
+            "trees": plain_rows(trees),
+        }
+        typer.echo(json_format.dumps(content | {"fear_and_greed": plain_rows(fear.reset_index())}, indent=2))
         return
-    rows = [
-        (s["stage"], s["onset"] or "never", f"{s['worst']:.3g}", s["at"], f"{s['threshold']:.3g}")
-        for s in _plain(stages)
-    ]
-    print_rows(rows, ("stage", "set in", "worst", "at", "threshold"))
-    typer.echo(f"{int(trees['liquidations'].sum()):,} liquidations in {len(trees):,} trees; the largest by notional:")
-    large = _plain(trees.head(BRANCHES))
-    print_rows(
-        [(t["time"], t["instrument"], t["liquidations"], t["depth"], f"{t['notional']:,.0f}") for t in large],
-        ("began", "in", "liquidations", "generations", "USD"),
-    )
+    print_stages(stages)
+    print_trees(trees)
     typer.echo(f"Fear (0) and greed (100) of {first} as each day ends, 50 being the calm of this run:")
     parts = list(fear.columns[3:])
     rows = [
@@ -65,9 +60,31 @@ def chain(
             day["at"],
             *(f"{day[part]:.0f}" for part in parts),
         )
-        for day in _plain(fear.reset_index())
+        for day in plain_rows(fear.reset_index())
     ]
     print_rows(rows, ("day", "index", "lowest", "at", *parts))
+
+
+def print_stages(stages: Any) -> None:
+    """Print when each stage set in."""
+    rows = [
+        (s["stage"], s["onset"] or "never", f"{s['worst']:.3g}", s["at"], f"{s['threshold']:.3g}")
+        for s in plain_rows(stages)
+    ]
+    print_rows(rows, ("stage", "set in", "worst", "at", "threshold"))
+
+
+def print_trees(trees: Any) -> None:
+    """Print the largest trees of liquidations."""
+    if trees.empty:
+        typer.echo("no liquidations")
+        return
+    typer.echo(f"{int(trees['liquidations'].sum()):,} liquidations in {len(trees):,} trees; the largest by notional:")
+    large = plain_rows(trees.head(BRANCHES))
+    print_rows(
+        [(t["time"], t["instrument"], t["liquidations"], t["depth"], f"{t['notional']:,.0f}") for t in large],
+        ("began", "in", "liquidations", "generations", "USD"),
+    )
 
 
 def network(
@@ -101,7 +118,7 @@ def network(
         channels = {name: {"edges": len(weights), "weight": sum(weights)} for name, weights in edges.items()}
         exports = [time.isoformat() for time in sorted(result.nodes["time"].unique())]
         content = {"nodes": dict(nodes), "channels": channels, "exports": exports}
-        typer.echo(json_format.dumps(content | {"importance": _plain(matters.reset_index())}, indent=2))
+        typer.echo(json_format.dumps(content | {"importance": plain_rows(matters.reset_index())}, indent=2))
         return
     print_rows([(kind, f"{count:,}") for kind, count in nodes.most_common()], ("nodes", ""))
     print_rows(
@@ -131,7 +148,7 @@ def _print_importance(matters: Any, fall: float) -> None:
                 f"{row['failures']:,}",
                 f"{row['loss']:,.4g}",
             )
-            for row in _plain(chosen.reset_index())
+            for row in plain_rows(chosen.reset_index())
         ],
         ("node", "kind", "equity, or held", "DebtRank", "others fail", "others lose"),
     )
@@ -139,7 +156,7 @@ def _print_importance(matters: Any, fall: float) -> None:
         typer.echo(f"A fall of any one asset by {fall:.0%} fails nobody; look at larger ones with --fall.")
 
 
-def _plain(table: Any) -> list[dict[str, Any]]:
+def plain_rows(table: Any) -> list[dict[str, Any]]:
     """Rows for JSON: times as text, what is missing as None."""
     import pandas as pd
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from experiments.attribute import attribute
 from experiments.bench import app as bench
 from experiments.chain import chain, network
 from experiments.compare import compare as compare_command
@@ -325,6 +326,7 @@ app.add_typer(bench, name="bench")
 app.command()(_answers(reproduce))
 app.command()(_answers(stylised))
 app.command("compare")(_answers(compare_command))
+app.command()(_answers(attribute))
 app.command()(_answers(chain))
 app.command()(_answers(network))
 

@@ -14,7 +14,7 @@ class Engine:
     """An `Exchange` with the attributes of `tests.reference.exchange.ReferenceExchange`."""
 
     def __init__(self, instruments: Sequence[Instrument], *, accounts: int = 0, ledger: bool = False) -> None:
-        self.exchange = Exchange(instruments, accounts=accounts, ledger=ledger)
+        self.exchange = Exchange(instruments, accounts=accounts, ledger=ledger, note_shifts=True)
         self.instruments = self.exchange.instruments
 
     def __getattr__(self, name: str) -> Any:
