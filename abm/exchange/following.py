@@ -54,6 +54,8 @@ def halt(e: Any, i: int, rule: Any) -> None:
     else:
         set_phase(e, book, i, HALTED_PHASE)
         set_timer(e, e.time + rule.halt, REOPEN_CALL, i, np.int64(book.token), rule.call)
+    if e.noting != 0:  # orders of the day may end with it
+        note_shift(e, i, e.time, NOBODY, 0, False)
 
 
 @compiled
