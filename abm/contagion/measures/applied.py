@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from abm.contagion.graph import EXPOSURE, LOAN
-from abm.contagion.measures.defaults import debtrank, overlap_cascade
+from abm.contagion.measures.cascades import debtrank, overlap_cascade
 
 if TYPE_CHECKING:
     from abm.contagion.graph import Network
