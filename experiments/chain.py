@@ -57,7 +57,7 @@ def chain(
             day["day"][:10],
             f"{day['index']:.0f}",
             f"{day['lowest']:.0f}",
-            day["at"],
+            day["at"][11:16],
             *(f"{day[part]:.0f}" for part in parts),
         )
         for day in plain_rows(fear.reset_index())

@@ -31,7 +31,7 @@ class CorrelationTradersConfig(TraderConfig):
         50e6, ge=0, description="equity of all accounts together at the start, currency", examples=[50e6]
     )
     gain: float = Field(
-        20.0, gt=0, le=1000, description="exposure for an inferred return of 1, in equity", examples=[20]
+        10.0, gt=0, le=1000, description="exposure for an inferred return of 1, in equity", examples=[10]
     )
     limit: float = Field(
         0.5,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from abm.contagion.measures import (
@@ -114,8 +114,12 @@ def test_values_are_fractions_solve_their_equation_and_fall_with_a_loss(
 def test_more_uncertainty_about_assets_makes_no_claim_worth_more(network: Any, one: float, other: float) -> None:
     owed, assets, _, debts = network
     calm, wild = sorted((one, other))
-    before = neva(owed, assets, debts, valuation=BlackScholesMerton(calm))
-    after = neva(owed, assets, debts, valuation=BlackScholesMerton(wild))
+    try:
+        before, after = (neva(owed, assets, debts, valuation=BlackScholesMerton(each)) for each in (calm, wild))
+    except (
+        RuntimeError
+    ):  # among banks that have failed a loop may pass on all but nothing of a loss: there neva gives up and says so
+        reject()
     sound = before["equity"] >= 0  # to creditors of a bank that has failed uncertainty is the only hope
     if sound.all():
         assert (after["claim_value"] <= before["claim_value"] + 1e-9).all()

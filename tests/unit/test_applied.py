@@ -147,5 +147,12 @@ def test_what_makes_no_sense_is_refused(terms: dict[str, float], words: str) -> 
         importance(small(), **terms)
 
 
+def test_a_holder_without_equity_is_named() -> None:
+    net = small()
+    del net.nodes["fund"]["equity"]
+    with pytest.raises(ValueError, match="node 'fund' has no attribute 'equity'; set it, in currency"):
+        importance(net)
+
+
 def test_a_network_of_nobody_has_no_importance() -> None:
     assert importance(nx.MultiDiGraph()).empty

@@ -1,25 +1,26 @@
 """Measures of contagion: from returns, from balance sheets, and of the network of a run."""
 
 from abm.contagion.measures.applied import debts, holdings, importance
-from abm.contagion.measures.defaults import (
-    BalanceSheets,
-    BlackScholesMerton,
-    Books,
+from abm.contagion.measures.cascades import (
     Cascade,
     DebtRank,
+    OverlapCascade,
+    debtrank,
+    gai_kapadia,
+    overlap_cascade,
+    watts,
+)
+from abm.contagion.measures.networks import BalanceSheets, balance_sheets
+from abm.contagion.measures.payments import (
+    BlackScholesMerton,
+    Books,
     EisenbergNoe,
     Furfine,
     LinearDebtRank,
-    OverlapCascade,
     RogersVeraart,
     Valuation,
-    balance_sheets,
-    debtrank,
     eisenberg_noe,
-    gai_kapadia,
     neva,
-    overlap_cascade,
-    watts,
 )
 from abm.contagion.measures.spillover import (
     CoVaR,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from abm.contagion.graph import EXPOSURE, LOAN
-from abm.contagion.measures.defaults import debtrank, overlap_cascade
+from abm.contagion.measures.cascades import debtrank, overlap_cascade
 
 if TYPE_CHECKING:
     from abm.contagion.graph import Network
@@ -61,10 +61,15 @@ def holdings(network: "Network") -> "nx.DiGraph[str]":
 
     Returns:
         Holders (`bipartite` 0) with their `equity` in currency, at least 0, and assets (`bipartite` 1).
+
+    Raises:
+        ValueError: A holder has no equity.
     """
     found: nx.DiGraph[str] = nx.DiGraph()
     for asset, holder, known in network.edges(data=True):
-        if known["channel"] == EXPOSURE and known["lots"] > 0 and known["weight"] > 0.0:
+        if known["channel"] == EXPOSURE and known.get("lots", 1) > 0 and known["weight"] > 0.0:
+            if "equity" not in network.nodes[holder]:
+                raise ValueError(f"node {holder!r} has no attribute 'equity'; set it, in currency")
             found.add_node(holder, bipartite=0, equity=max(0.0, float(network.nodes[holder]["equity"])))
             found.add_node(asset, bipartite=1)
             found.add_edge(holder, asset, weight=float(known["weight"]))
@@ -88,7 +93,7 @@ def importance(network: "Network", fall: float = 0.1, impact: float = 1.0536) ->
         others fail by what is sold; `loss`, what all others lose as prices fall, the first fall left out, currency.
 
     Raises:
-        ValueError: The fall or the impact is wrong.
+        ValueError: The fall or the impact is wrong, or a holder has no equity.
     """
     if not 0.0 < fall <= 1.0:
         raise ValueError(f"fall = {fall}: must be above 0 and at most 1")
