@@ -2,7 +2,8 @@
 
 What they aim at is the business of a kind of trader; here is what all of them share. An instrument that has margin may be held short and
 with leverage; spot that is paid in full may not be short, and where more of it is wanted than a fund has, somebody outside the market lends
-the difference against it. Instruments that do not trade continuously at the moment are left alone.
+the difference against it. What is decided while an instrument is closed goes into its next opening auction, and what a day has left into its
+closing one, as limits that are good for the auction alone; in a halt, and in the call that ends one, it is left alone.
 """
 
 import math
@@ -16,6 +17,7 @@ from abm.agents.base import Coins, Floats, Numbers, Population, TraderConfig
 from abm.agents.view import Book, View
 from abm.clock import Seconds
 from abm.exchange.description import Positive
+from abm.exchange.instrument import Instrument
 from abm.exchange.messages import Phase, Reason, Records, Side, join
 from abm.world.fundamental import YEAR
 
@@ -60,6 +62,9 @@ class PortfolioConfig(TraderConfig):
     )
     slippage: float = Field(
         0.003, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.003]
+    )
+    protection: float = Field(
+        0.1, gt=0, lt=0.5, description="the same of orders into an opening or closing auction", examples=[0.1]
     )
     account_leverage: float = Field(
         10.0, ge=1, le=1000, description="leverage that its accounts are set to where there is margin", examples=[10]
@@ -143,6 +148,19 @@ class Portfolio(Population):
         self._loan = np.zeros(n)
         self._aimed_at = 0.0
         self.wake_every(c.slice, start=c.slice)
+        self._await_calls(held)
+
+    def _await_calls(self, held: list[Instrument]) -> None:
+        """Wake as each call before an opening or closing auction begins."""
+        clock = self.model.scenario.clock
+        self._calls = [
+            (math.ceil(clock.units(clock.seconds_at(begins))), j)
+            for j, instrument in enumerate(held)
+            if instrument.calendar is not None
+            for begins in instrument.calendar.calls(clock.start, clock.end)
+        ]
+        for step in sorted({step for step, _ in self._calls}):
+            self.model.schedule_event(self.wake, at=step)
 
     def endow(self) -> tuple[Numbers, Coins]:
         """What is held at the start of spot, and the rest of the capital, or the margin of other positions, in cash."""
@@ -188,16 +206,21 @@ class Portfolio(Population):
         self.mids = mids
 
     def decide(self, view: View) -> Records | None:
-        """Aim anew where it is time, and send child orders for what is left until the next aim."""
+        """Aim anew where it is time, and send child orders for what is left until the next aim, or all of it into an auction."""
         c, now = self.config, view.seconds
         if now >= self._aimed_at + c.every - 1e-6:
             self._aim(view, now)
         slices = max(1, math.ceil((self._aimed_at + c.every - now) / c.slice - 1e-6))
-        phases = self.model.exchange.view().phase
-        books = [view[name] for name in self.names]
-        return join(
-            [self._child(j, book, slices) for j, book in enumerate(books) if phases[book.index] == Phase.CONTINUOUS]
-        )
+        called = {j for step, j in self._calls if step <= self.model.steps_done}
+        if called:
+            self._calls = [call for call in self._calls if call[0] > self.model.steps_done]
+        sent = []
+        for j, book in enumerate(view[name] for name in self.names):
+            if book.phase == Phase.CONTINUOUS:
+                sent.append(self._child(j, book, slices, c.slippage))
+            elif book.phase == Phase.CALL and j in called:
+                sent.append(self._child(j, book, 1, c.protection))
+        return join(sent) if sent else None
 
     def _aim(self, view: View, now: float) -> None:
         mids = np.array([view[name].mid for name in self.names])
@@ -222,20 +245,20 @@ class Portfolio(Population):
     def _held(self) -> Floats:
         return np.stack([self.holdings(name) for name in self.names], axis=1)
 
-    def _child(self, j: int, book: Book, slices: int) -> Records:
-        """Orders for a part of what one instrument's holdings are away from their targets."""
+    def _child(self, j: int, book: Book, slices: int, slippage: float) -> Records:
+        """Orders for a part of what one instrument's holdings are away from their targets; in a call they end with the auction."""
         held = self.holdings(self.names[j])
         change = (self._targets[:, j] - held) / slices
         who = np.flatnonzero(np.abs(change) >= book.instrument.lot)
         if not self._margined[j]:
-            self._borrow(who, change[who] * book.mid * (1.0 + self.config.slippage))
+            self._borrow(who, change[who] * book.mid * (1.0 + slippage))
         return self.market(
             book,
             np.where(change > 0, Side.BUY, Side.SELL)[who],
             np.abs(change[who]),
             who=who,
             reason=np.broadcast_to(self.reasons(j, held, change), self.size)[who],
-            slippage=self.config.slippage,
+            slippage=slippage,
         )
 
     def _borrow(self, who: npt.NDArray[np.int64], cost: Floats) -> None:

@@ -115,6 +115,16 @@ def test_hours_that_close_earlier_than_they_open_close_on_the_next_day() -> None
     ]
 
 
+def test_calls_begin_before_the_opening_and_before_the_closing() -> None:
+    calendar, day = SHARE.calendar, datetime(2026, 2, 5, 14, 20, tzinfo=UTC)
+    assert calendar is not None
+    opening, closing = day, datetime(2026, 2, 5, 20, 55, tzinfo=UTC)
+    assert calendar.calls(THURSDAY, datetime(2026, 2, 6, tzinfo=UTC)) == [opening, closing]
+    assert calendar.calls(opening, closing) == [opening]
+    assert calendar.calls(opening, datetime(2026, 2, 5, 14, 25, tzinfo=UTC)) == [opening]  # ends within the call
+    assert Calendar().calls(THURSDAY, datetime(2026, 2, 6, tzinfo=UTC)) == []
+
+
 def test_futures_rest_for_an_hour_and_over_the_weekend() -> None:
     gold = COIN.model_copy(update={"name": "gold", "calendar": Calendar(opens="18:00", closes="17:00")})
     exchange = Exchange([gold])

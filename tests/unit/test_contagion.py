@@ -432,26 +432,55 @@ def test_the_house_asks_for_the_new_margin_and_liquidates_who_lacks_it() -> None
 # ------------------------------------------------------------------ sessions
 
 
-def test_a_closed_market_receives_the_pressure_at_its_next_opening() -> None:
-    """A fund that lost on bitcoin in the night sells shares when New York opens, and not before."""
-    fund = {
-        "kind": "multi_asset_funds",
-        "accounts": 3,
-        "capital": 30e6,
-        "style": "leverage",
-        "leverage": [2, 2],
-        "weights": {BTC: 0.5, "ndx": 0.5},
-        "band": 0.0,
+def at_the_opening(channel: bool, night: float = 0.9) -> tuple[abm.Market, pd.DataFrame]:
+    """Funds hold bitcoin, which moves in the night, and shares, which others value by news; trades of shares until ten minutes after they open."""
+    traders = {
+        "funds": {
+            "kind": "multi_asset_funds",
+            "accounts": 3,
+            "capital": 30e6,
+            "style": "leverage",
+            "leverage": [2, 2],
+            "weights": {BTC: 0.5, "ndx": 0.5},
+            "band": 0.0,
+        },
+        "patient": {"kind": "value", "instrument": "ndx", "accounts": 200, "demand": 50e6},
+        "informed": {
+            "kind": "fundamentalists",
+            "instrument": "ndx",
+            "accounts": 100,
+            "cash": 10e6,
+            "coins": 1e5,
+            "look": "3min",
+            "noise": 0.003,
+        },
     }
-    made, walls = market({"funds": fund}, {"ndx": NYSE}, hours=18.0, step="1min")
+    news = {"ndx": {"volatility": 0.1}}
+    on = {"common_holders": channel}
+    made, walls = market(traders, {"ndx": NYSE}, hours=24.0, step="1min", channels=on, fundamentals=news, seed=3)
+    walls["ndx"].size_of.update(buy=0.0, sell=0.0)  # patient traders alone
     made.run_for("12h")
-    walls[BTC].price *= 0.9
+    walls[BTC].price *= night
     made.run_for("2h")
-    assert made.exchange.view().phase[made.exchange.index("ndx")] != Phase.CONTINUOUS
+    assert made.exchange.view().phase[made.exchange.index("ndx")] == Phase.CLOSED
+    made.run_for("40min")
+    trades = made.result().trades
+    return made, trades[trades["instrument"] == "ndx"]
+
+
+def test_a_closed_market_receives_the_pressure_at_its_next_opening() -> None:
+    """A fund that lost on bitcoin in the night sells shares in the auction by which New York opens, at 14:30, and not before."""
+    made, trades = at_the_opening(channel=True)
     assert volume(made, "deleveraging", BTC) > 0.0
-    assert volume(made, "deleveraging", "ndx") == 0.0
-    made.run_for("4h")
-    assert volume(made, "deleveraging", "ndx") > 0.0
+    opening = trades[trades["aggressor"] == "auction"]
+    assert set(opening["time"]) == {pd.Timestamp("2026-02-05T14:30Z")}
+    assert trades["time"].min() == opening["time"].min()
+    sold = opening.loc[opening["maker_reason"] == "deleveraging", "quantity"].sum()
+    # What half of a tenth takes from the equity, times the leverage, is what shares lose of their half: 2 x 2 x .05 x 30e6 / 2
+    assert sold == pytest.approx(3e6 / 100, rel=1e-3)
+    _, without = at_the_opening(channel=False)
+    assert without["aggressor"].iloc[0] == "auction"
+    assert opening["price"].iloc[0] < 0.99 * without["price"].iloc[0]
 
 
 def test_nothing_reaches_a_halted_market() -> None:
