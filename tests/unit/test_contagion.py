@@ -508,13 +508,14 @@ def test_nothing_reaches_a_halted_market() -> None:
 # ------------------------------------------------------------------ futures
 
 
-def test_futures_pay_the_days_profit_as_their_session_closes() -> None:
-    """Before the close a profit is in the position alone; after it, it is cash, and the position costs what it is worth."""
-    hours = {"calendar": {"opens": "18:00", "closes": "17:00"}}
+@pytest.mark.parametrize("hours", [30.0, 22.0])
+def test_futures_pay_the_days_profit_as_their_session_closes(hours: float) -> None:
+    """Before the close a profit is in the position alone; after it, it is cash, also where the run ends with the session."""
+    session = {"calendar": {"opens": "18:00", "closes": "17:00"}}
     future = (
-        derivative("future", BTC, 77.4, mark={"index": {}}) | {"tick": 0.001, "lot": 1, "max_price": 10_000} | hours
+        derivative("future", BTC, 77.4, mark={"index": {}}) | {"tick": 0.001, "lot": 1, "max_price": 10_000} | session
     )
-    made, walls = market({}, {SILVER: future}, hours=30.0, step="1min")
+    made, walls = market({}, {SILVER: future}, hours=hours, step="1min")
     holder = abm.Trader(made, "holder", abm.TraderConfig(instrument=SILVER), cash=100_000.0)
     holder.buy(SILVER, 1_000)
     made.run_for("10min")
@@ -522,7 +523,7 @@ def test_futures_pay_the_days_profit_as_their_session_closes() -> None:
     walls[SILVER].price += 2.0
     made.run_for("21h")
     assert float(holder.cash[0]) == before
-    made.run_for("60min")  # New York's 17:00 is 22:00
+    made.run_for("50min")  # New York's 17:00 is 22:00
     assert float(holder.cash[0]) == pytest.approx(before + 2_000.0, rel=0.01)
     assert holder.equity == pytest.approx(100_000.0 + 2_000.0, rel=1e-3)
     assert made.result().audit.passed
