@@ -2,8 +2,9 @@
 
 What they aim at is the business of a kind of trader; here is what all of them share. An instrument that has margin may be held short and
 with leverage; spot that is paid in full may not be short, and where more of it is wanted than a fund has, somebody outside the market lends
-the difference against it. What is decided while an instrument is closed goes into its next opening auction, and what a day has left into its
-closing one, as limits that are good for the auction alone; in a halt, and in the call that ends one, it is left alone.
+the difference against it, on the terms of a margin account where there is one (`margin_account.py`). What is decided while an instrument is
+closed goes into its next opening auction, and what a day has left into its closing one, as limits that are good for the auction alone; in a
+halt, and in the call that ends one, it is left alone.
 """
 
 import math
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from abm.agents.base import Coins, Floats, Numbers, Population, TraderConfig
+from abm.agents.margin_account import MarginAccount, called, carried
 from abm.agents.view import Book, View
 from abm.clock import Seconds
 from abm.exchange.description import Positive
@@ -71,6 +73,9 @@ class PortfolioConfig(TraderConfig):
     )
     cushion: float = Field(
         0.5, ge=0, description="margin kept ready beyond what positions take, as a part of it", examples=[0.5]
+    )
+    broker: MarginAccount | None = Field(
+        None, description="terms on which outsiders lend against shares; none = they lend whatever is asked for"
     )
     decay: float = Field(
         0.94, gt=0, lt=1, description="weight of the past in the covariance, from one aim to the next", examples=[0.94]
@@ -144,11 +149,24 @@ class Portfolio(Population):
         for instrument, leverage in zip(held, self._leverage.tolist(), strict=True):
             if instrument.margin is not None:
                 self.set_leverage(instrument.name, leverage)
-        self._targets = self._allowed(self.exposures(self.capital)) / self.mids
+        self._lends = self._lent_against(held)
+        self._forced = np.zeros((n, len(held)), np.bool_)  # what a broker has called and is not sold yet
+        self._targets = self._allowed(self.exposures(self.capital), self.capital, np.zeros(1)) / self.mids
         self._loan = np.zeros(n)
         self._aimed_at = 0.0
         self.wake_every(c.slice, start=c.slice)
         self._await_calls(held)
+
+    def _lent_against(self, held: list[Instrument]) -> npt.NDArray[np.bool_]:
+        """Which of its instruments a broker lends against."""
+        shares = () if self.config.broker is None else self.config.broker.shares
+        for name in shares:
+            described = self.model.scenario.instruments.get(name)
+            if described is None or described.kind != "spot" or described.margin is not None:
+                raise ValueError(
+                    f"traders.{self.name}.broker.shares: {name} is not paid in full here; name shares, or leave it out"
+                )
+        return np.array([instrument.name in shares for instrument in held])
 
     def _await_calls(self, held: list[Instrument]) -> None:
         """Wake as each call before an opening or closing auction begins."""
@@ -210,15 +228,16 @@ class Portfolio(Population):
         c, now = self.config, view.seconds
         if now >= self._aimed_at + c.every - 1e-6:
             self._aim(view, now)
+        self._answer_broker(view)
         slices = max(1, math.ceil((self._aimed_at + c.every - now) / c.slice - 1e-6))
-        called = {j for step, j in self._calls if step <= self.model.steps_done}
-        if called:
+        auctions = {j for step, j in self._calls if step <= self.model.steps_done}
+        if auctions:
             self._calls = [call for call in self._calls if call[0] > self.model.steps_done]
         sent = []
         for j, book in enumerate(view[name] for name in self.names):
             if book.phase == Phase.CONTINUOUS:
                 sent.append(self._child(j, book, slices, c.slippage))
-            elif book.phase == Phase.CALL and j in called:
+            elif book.phase == Phase.CALL and j in auctions:
                 sent.append(self._child(j, book, 1, c.protection))
         return join(sent) if sent else None
 
@@ -227,20 +246,45 @@ class Portfolio(Population):
         self.learn(mids, now - self._aimed_at)
         self._aimed_at = now
         equity = np.maximum(self.equity(mids), 0.0)
-        wanted = self._allowed(self.exposures(equity))
         held = self._held()
+        wanted = self._allowed(self.exposures(equity), equity, held * mids)
         far = np.abs(wanted - held * mids) > self.config.band * equity[:, None]
         moves = far | (wanted == 0.0) | self.urgent()
         self._targets = np.where(moves, wanted / mids, held)
-        margin = (1.0 + self.config.cushion) * np.where(self._margined, np.abs(wanted) / self._leverage, 0.0).sum(
-            axis=1
-        )
-        self._loan = np.maximum(np.where(self._margined, 0.0, wanted).sum(axis=1) + margin - equity, 0.0)
+        self._loan = np.maximum(self._cost(wanted) - equity, 0.0)
+        if self.config.broker is not None:
+            self._loan = np.minimum(self._loan, np.maximum(self._loan_value(wanted), self.debt))
         self._settle_loans()
 
-    def _allowed(self, exposures: Floats) -> Floats:
-        """Nothing that is paid in full can be held short."""
-        return np.where(self._spot & ~self._margined, np.maximum(exposures, 0.0), exposures)
+    def _answer_broker(self, view: View) -> None:
+        """Sell shares at once, and pay back what they bring, where the equity in them has fallen below the broker's maintenance margin."""
+        if self.config.broker is None:
+            return
+        if self._forced.any():
+            self._settle_loans()
+        held = self._held()
+        worth = (held * [view[name].mid for name in self.names])[:, self._lends].sum(axis=1)
+        part = called(worth, self.debt, self.config.broker.maintenance)
+        self._forced = (part > 0)[:, None] & self._lends
+        self._targets = np.where(self._forced, np.minimum(self._targets, held * (1.0 - part[:, None])), self._targets)
+        self._loan = np.where(part > 0, np.minimum(self._loan, self.debt - part * worth), self._loan)
+
+    def _allowed(self, exposures: Floats, equity: Floats, held: Floats) -> Floats:
+        """Nothing that is paid in full can be held short, and no more is bought than a broker lends for; exposures and `held` in currency."""
+        wanted = np.where(self._spot & ~self._margined, np.maximum(exposures, 0.0), exposures)
+        if self.config.broker is None:
+            return wanted
+        return carried(wanted, held, self._cost(wanted) - self._loan_value(wanted), equity)
+
+    def _cost(self, wanted: Floats) -> Floats:
+        """Currency that exposures take: the price of what is paid in full, and margin with the cushion for the rest."""
+        margin = (1.0 + self.config.cushion) * np.abs(wanted) / self._leverage
+        return np.asarray(np.where(self._margined, margin, wanted).sum(axis=1))
+
+    def _loan_value(self, wanted: Floats) -> Floats:
+        """Currency that the broker lends for exposures."""
+        assert self.config.broker is not None
+        return np.asarray((1.0 - self.config.broker.initial) * wanted[:, self._lends].sum(axis=1))
 
     def _held(self) -> Floats:
         return np.stack([self.holdings(name) for name in self.names], axis=1)
@@ -248,16 +292,17 @@ class Portfolio(Population):
     def _child(self, j: int, book: Book, slices: int, slippage: float) -> Records:
         """Orders for a part of what one instrument's holdings are away from their targets; in a call they end with the auction."""
         held = self.holdings(self.names[j])
-        change = (self._targets[:, j] - held) / slices
+        change = (self._targets[:, j] - held) / np.where(self._forced[:, j], 1, slices)
         who = np.flatnonzero(np.abs(change) >= book.instrument.lot)
         if not self._margined[j]:
             self._borrow(who, change[who] * book.mid * (1.0 + slippage))
+        reasons = np.where(self._forced[:, j], Reason.MARGIN_CALL, self.reasons(j, held, change))
         return self.market(
             book,
             np.where(change > 0, Side.BUY, Side.SELL)[who],
             np.abs(change[who]),
             who=who,
-            reason=np.broadcast_to(self.reasons(j, held, change), self.size)[who],
+            reason=reasons[who],
             slippage=slippage,
         )
 
