@@ -1,5 +1,7 @@
 """The contagion layer: the network is the ledger's, channels can be switched off, and each carries what it says and nothing else."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import abm
 from abm.agents.market_makers import MarketMakers
 from abm.agents.multi_asset import MultiAssetFunds
 from abm.contagion.channels import Channels
-from abm.contagion.graph import EXPOSURE, read_graphml, write_graphml
+from abm.contagion.graph import EXPOSURE, Edge, read_graphml, write_graphml
 from abm.contagion.measures import corrected_correlation
 from abm.exchange.messages import Phase
 from tests.unit.two_assets import BTC, ETH, SILVER, two_assets
@@ -427,6 +429,29 @@ def test_the_house_asks_for_the_new_margin_and_liquidates_who_lacks_it() -> None
     made.run_for("30min")
     assert holder.position(SILVER) < 1_000  # .12 x .25 / .15 = .20 of maintenance, more than it has
     assert made.result().summary["liquidations"]["liquidated"] > 0
+
+
+# ------------------------------------------------------------------ what channels know of traders
+
+
+def test_channels_ask_traders_for_their_links_and_know_no_kind_of_them() -> None:
+    """Folders have an order: traders may know the network, not the other way round."""
+    for path in (Path(abm.__file__).parent / "contagion").rglob("*.py"):
+        assert not re.search(r"^(from|import) abm\.agents", path.read_text(), re.MULTILINE), path
+    made, _ = market({"mine": {"kind": "test_linked"}}, channels={"credit": True})
+    edges = {edge[:2] for edge in made.contagion.network().edges(data="channel") if edge[2] == "credit"}
+    assert edges == {("hub:mine", "mine")}
+
+
+@abm.trader("test_linked")
+class Linked(abm.Population):
+    """Someone whose books beside the ledger link him to a hub."""
+
+    channel = "credit"
+    config: abm.TraderConfig
+
+    def links(self) -> Iterable[Edge]:
+        return [Edge("hub:mine", self.name, 1.0)]
 
 
 # ------------------------------------------------------------------ sessions
