@@ -27,16 +27,30 @@ DAY = 86400.0
 _CALMEST = 0.25  # nobody believes in a volatility below this part of that at the start
 
 
-def ewma_covariance(covariance: Floats, returns: Floats, elapsed: float, decay: float) -> Floats:
+def ewma_covariance(
+    covariance: Floats, returns: Floats, elapsed: float, decay: float, known: npt.NDArray[np.bool_] | None = None
+) -> Floats:
     """A covariance of returns with an exponential memory after one more sample (J.P. Morgan 1996, RiskMetrics).
 
+    For the squares of returns that are not known, as a market was closed, stands what is expected of them by the covariance so far and the
+    returns that are (Dempster, Laird and Rubin 1977, Journal of the Royal Statistical Society B 39:1): a closed market is not a calm one.
+
     Args:
-        covariance: So far, a year (k, k).
+        covariance: So far, a year (k, k), positive definite.
         returns: Log returns since the last sample (k,).
         elapsed: Seconds since then.
         decay: Weight of what was so far.
+        known: Which of the returns are known (k,); all of them where absent.
     """
-    return np.asarray(decay * covariance + (1.0 - decay) * np.outer(returns, returns) * YEAR / elapsed)
+    squares = np.outer(returns, returns) * YEAR / elapsed
+    if known is not None and not known.all():
+        rest, cross = ~known, covariance[np.ix_(known, ~known)]
+        slopes = np.linalg.solve(covariance[np.ix_(known, known)], cross)
+        expected = returns.copy()
+        expected[rest] = returns[known] @ slopes
+        squares = np.outer(expected, expected) * YEAR / elapsed
+        squares[np.ix_(rest, rest)] += covariance[np.ix_(rest, rest)] - cross.T @ slopes
+    return np.asarray(decay * covariance + (1.0 - decay) * squares)
 
 
 def volatility_weight(target: float, volatility: float, highest: float) -> float:
@@ -138,6 +152,7 @@ class Portfolio(Population):
         correlation = np.where(np.eye(len(self.names)), 1.0, c.correlation)
         self._covariance = np.outer(volatility, volatility) * correlation
         self._floor = (_CALMEST * volatility) ** 2
+        self._live = self._known = np.ones(len(held), np.bool_)  # what traded when it last aimed, and then and now
         size = np.exp(c.size_sigma * self.random("size").standard_normal(n))
         self.capital = c.capital * size / size.sum() if n else size
         """Equity at the start, currency."""
@@ -220,7 +235,8 @@ class Portfolio(Population):
 
     def learn(self, mids: Floats, elapsed: float) -> None:
         """Take in prices, `elapsed` seconds after those before them."""
-        self._covariance = ewma_covariance(self._covariance, np.log(mids / self.mids), elapsed, self.config.decay)
+        before = self._covariance if self._known.all() else self.covariance
+        self._covariance = ewma_covariance(before, np.log(mids / self.mids), elapsed, self.config.decay, self._known)
         self.mids = mids
 
     def decide(self, view: View) -> Records | None:
@@ -243,6 +259,8 @@ class Portfolio(Population):
 
     def _aim(self, view: View, now: float) -> None:
         mids = np.array([view[name].mid for name in self.names])
+        live = np.array([view[name].phase == Phase.CONTINUOUS for name in self.names])
+        self._known, self._live = live & self._live, live
         self.learn(mids, now - self._aimed_at)
         self._aimed_at = now
         equity = np.maximum(self.equity(mids), 0.0)

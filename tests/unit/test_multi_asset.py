@@ -62,6 +62,32 @@ def test_the_covariance_forgets_exponentially() -> None:
     assert cov == pytest.approx(np.outer(returns, returns) * hours)
 
 
+def test_what_is_not_known_of_returns_is_expected_of_them() -> None:
+    """Over many samples of normal returns, some of them missing, the covariance is that of all; a zero in their place would make it less."""
+    true = np.array([[0.09, 0.03], [0.03, 0.04]])
+    draws = stream(1, "test", "returns").multivariate_normal([0.0, 0.0], true * 3600.0 / YEAR, 20_000)
+    cov, found = true.copy(), []
+    for hour, returns in enumerate(draws):
+        known = np.array([True, hour % 24 < 8])
+        cov = ewma_covariance(cov, np.where(known, returns, 0.0), 3600.0, 0.99, known)
+        found.append(cov)
+    assert np.mean(found, axis=0) == pytest.approx(true, rel=0.05)
+    assert np.linalg.eigvalsh(found).min() > 0.0
+    unknown = np.zeros(2, np.bool_)
+    assert ewma_covariance(true, np.zeros(2), 3600.0, 0.94, unknown) == pytest.approx(true)
+
+
+def test_a_closed_market_is_not_a_calm_one() -> None:
+    """What was as rough as at the start when it closed is taken to be so when it opens, and nothing is bought for a calm night."""
+    made, walls, mine = funds(
+        MORNING, style="volatility", target_volatility=0.2, volatility=0.4, weights={SHARE: 1.0}, band=0.0
+    )
+    walls[SHARE].size_of.update(buy=1e5, sell=1e5)
+    made.run_for("181min")
+    assert auctioned(made, "03:00") == 0.0
+    assert mine.covariance[0, 0] == pytest.approx(0.16)
+
+
 def test_leverage_by_value_at_risk_makes_the_quantile_the_limit() -> None:
     leverage = value_at_risk_leverage(0.02, 0.022, 2.33)
     assert leverage * 0.022 * 2.33 == pytest.approx(0.02)
