@@ -372,7 +372,7 @@ class _VariationClock:
             market.schedule_recurring(self._settle, Schedule(interval=clock.units("1d"), start=clock.units("1d")))
             return
         for _, closes in calendar.between(clock.start, clock.end):
-            if closes < clock.end:
+            if closes <= clock.end:
                 market.schedule_event(self._settle, at=math.ceil(clock.units(clock.seconds_at(closes))))
 
     def _settle(self) -> None:

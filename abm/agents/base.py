@@ -5,7 +5,7 @@ Both are Mesa agents, send the same messages, and are made known by the decorato
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import mesa
@@ -27,6 +27,7 @@ from abm.random import Block, stream
 if TYPE_CHECKING:
     import pandas as pd
 
+    from abm.contagion.graph import Edge
     from abm.market import Market
     from abm.scenario import Scenario
 
@@ -207,6 +208,10 @@ class Population(mesa.Agent):  # type: ignore[misc]
         """What each account could bring from a loss elsewhere to each instrument, in currency: by default what it holds of it."""
         mids = {name: self.model.view()[name].mid for name in self.config.traded}
         return {name: np.abs(self.holdings(name)) * mid for name, mid in mids.items()}
+
+    def links(self) -> Iterable["Edge"]:
+        """Edges of its channel that only its own books know; by default none."""
+        return ()
 
     @property
     def mood(self) -> float:

@@ -5,7 +5,7 @@ debtors sell what they miss to pay, accounts in its custody are frozen (in a col
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from abm.agents.base import Coins, Floats, Numbers, Population, Trader, TraderCo
 from abm.agents.view import View
 from abm.clearing.hub import CreditHub, Mode, Resolution
 from abm.clock import Seconds, Utc
+from abm.contagion.graph import Edge, equity, holders
 from abm.exchange.description import MONEY_UNITS, NS, Frozen
 from abm.exchange.gateway import Batch
 from abm.exchange.messages import Records, join
@@ -205,6 +206,19 @@ class Hub(Trader):
         owed = (self.hub.claims - self.hub.loans) / MONEY_UNITS
         has += owed
         has[self.first] -= owed.sum()
+
+    def links(self) -> Iterator[Edge]:
+        """In currency: hub to holder what it owes him and has of his in custody, holder to hub what he owes; its own account leads to it too."""
+        books, node = self.hub, f"hub:{self.name}"
+        for name, owner, rows in holders(self.model):
+            kept = books.custody[np.isin(books.custody, rows)]
+            owed = int(books.claims[rows].sum()) + int(books.transfers.free_cash(kept).sum())
+            owes = int(books.loans[rows].sum()) / MONEY_UNITS
+            has = equity(self.model, rows) if owner is self else 0.0
+            if owed > 0:
+                yield Edge(node, name, owed / MONEY_UNITS)
+            if owes + has > 0.0:
+                yield Edge(name, node, owes + has)
 
     def faults(self) -> tuple[str, ...]:
         """What the audit of its books found."""

@@ -5,7 +5,7 @@ borrowed has been spent elsewhere. As the coin falls, large borrowers sell befor
 others and sell those: the spiral of collateral.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from abm.agents.base import Floats, Numbers, Population, TraderConfig, trader
 from abm.agents.view import Book, View
 from abm.clearing.bids import Bids
 from abm.clearing.lending import DELEVERAGING, SEIZURE, LendingPool, Pool
+from abm.contagion.graph import Edge, holders
 from abm.exchange.description import MONEY_UNITS, NS, Fraction, Frozen, Positive
 from abm.exchange.messages import Reason, Records, Side, TimeInForce, join
 
@@ -271,6 +272,18 @@ class PoolUsers(Population):
         mid = self.model.view()[self.config.instrument].mid
         has[self.rows] += self.pool.collateral(self.rows) * self._instruments[self._index].lot * mid
         has[self.rows] += (self.pool.claim(self.rows) - self.pool.debt(self.rows)) / MONEY_UNITS
+
+    def links(self) -> Iterator[Edge]:
+        """Asset to pool: collateral; pool to borrower: debt; borrower to asset: collateral that may be sold. All in currency, at the mid."""
+        asset, pool, locked = self.model.view()[self.config.instrument], f"pool:{self.config.pool.name}", 0.0
+        for name, owner, rows in holders(self.model):
+            worth = float(self.pool.collateral(rows).sum()) * asset.instrument.lot * asset.mid if owner is self else 0.0
+            if worth > 0.0:
+                locked += worth
+                yield Edge(pool, name, float(self.pool.debt(rows).sum()) / MONEY_UNITS)
+                yield Edge(name, self.config.instrument, worth)
+        if locked > 0.0:
+            yield Edge(self.config.instrument, pool, locked)
 
     def faults(self) -> tuple[str, ...]:
         """What the audit of the pool found."""

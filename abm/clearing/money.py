@@ -6,7 +6,7 @@ import numpy as np
 
 from abm.exchange.compilation import accessor, compiled, inlined, prefetch
 from abm.exchange.description import PPM
-from abm.exchange.memory import HOLDING, ISOLATED, account_at, book_at, fee_at, holding_at
+from abm.exchange.memory import HOLDING, ISOLATED, account_at, book_at, bracket_at, fee_at, holding_at, margin_at
 
 second_line_at = accessor(np.dtype([("half", np.uint8, HOLDING.itemsize // 2)]))
 """Halves of position records: the second is what only trades touch."""
@@ -131,6 +131,13 @@ def rates_of(e: Any, owner: int, instrument: int) -> Any:
 def initial_of(holding: Any) -> int:
     """Initial margin rate of a position, in parts per million."""
     return np.int64(PPM) if holding.initial == 0 else np.int64(holding.initial)
+
+
+@inlined
+def allowed_initial(e: Any, i: int, holding: Any) -> int:
+    """The same, but no lower than the brackets allow to anyone now: a notice may have raised that since the account's leverage was set."""
+    lowest = bracket_at(e.brackets, margin_at(e.margins, i).first_bracket).initial
+    return max(initial_of(holding), np.int64(lowest))
 
 
 @compiled

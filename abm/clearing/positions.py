@@ -6,10 +6,10 @@ import numpy as np
 
 from abm.clearing.margin import index_account, index_after_fill, list_holding
 from abm.clearing.money import (
+    allowed_initial,
     closing_lots,
     fee_of,
     holding_of,
-    initial_of,
     notional,
     part_of,
     part_up,
@@ -148,7 +148,7 @@ def _fill_side(
     else:
         free = cash + gain + released - fee
         opened = amount - notional(book, price, closing)
-        post = min(part_up(opened, initial_of(holding)), max(np.int64(0), free)) * isolated
+        post = min(part_up(opened, allowed_initial(e, i, holding)), max(np.int64(0), free)) * isolated
         account.cash = free - post
         holding.margin = posted - released + post
     if before == 0 or (after != 0 and (before ^ after) < 0):

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from abm.clearing.money import (
+    allowed_initial,
     closing_lots,
     contribution,
     fee_of,
@@ -203,8 +204,8 @@ def margin_refusal(e: Any, book: Any, i: int, owner: int, side: int, price: int,
         opening = max(np.int64(0), after)
     if opening == 0 or owner == e.fund:
         return 0
-    rate = initial_of(holding)
-    if not _allowed(e, i, notional(book, price, after), rate):
+    rate, needed = initial_of(holding), allowed_initial(e, i, holding)
+    if not _allowed(e, i, notional(book, price, after), needed):
         return POSITION_LIMIT
     ordered = part_of(notional(book, price, lots), rate) - released
     bids, asks = holding.bids, holding.asks
@@ -215,6 +216,9 @@ def margin_refusal(e: Any, book: Any, i: int, owner: int, side: int, price: int,
     fees = rates_of(e, owner, i)
     amount = notional(book, price, opening)
     need = reservation(holding, bids, asks) - holding.reserved
+    if needed > rate:
+        total = need + holding.reserved + (np.int64(0) if holding.flags & ISOLATED else holding.offset // 2)
+        need += total // rate * (needed - rate) + total % rate * (needed - rate) // rate
     need += fee_of(amount, max(np.int64(0), max(fees.maker, fees.taker)))
     need += max(np.int64(0), value(book, price, sign * opening) - value(book, np.int64(book.mark), sign * opening))
     if need <= 0:

@@ -6,8 +6,8 @@ import numpy as np
 
 from abm.clearing.reservation import funded, hold, remaining
 from abm.clearing.settlement import settle
-from abm.exchange.admission import CONTINUOUS, readmit
-from abm.exchange.collars import set_reference
+from abm.exchange.admission import CLOSED_PHASE, CONTINUOUS, readmit
+from abm.exchange.collars import set_close, set_reference
 from abm.exchange.compilation import compiled
 from abm.exchange.entry import IOC, LIMIT, MARKET, split, use_up
 from abm.exchange.levels import append, detach, level_of, next_above, next_below
@@ -214,6 +214,8 @@ def change_phase(e: Any, book: Any, i: int, phase: int) -> None:
     book.token += 1
     if phase != book.phase:
         note(e, PHASE_CHANGED, i, 0, -1, 0, 0, phase)
+        if phase == CLOSED_PHASE and book.last > 0:
+            set_close(e, book, np.int64(book.last))
     if book.phase == CONTINUOUS and phase != CONTINUOUS:
         sit_out(e, book)
     book.phase = phase

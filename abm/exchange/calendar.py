@@ -80,6 +80,12 @@ class Calendar(Hours):
         rows.append((closes, Kind.UNCROSS if closing else Kind.PHASE, Phase.CLOSED, closes))
         return rows
 
+    def calls(self, start: datetime, end: datetime) -> list[datetime]:
+        """When the calls before opening and closing auctions begin, from `start` to before `end`, in UTC."""
+        sessions = self.between(start, end + timedelta(seconds=self.opening_call))
+        rows = [row for session in sessions for row in self.changes(*session)]
+        return [when for when, _, phase, _ in rows if phase == Phase.CALL and start <= when < end]
+
 
 class Sessions:
     """The operator's messages for the calendars of all instruments, in order of time.

@@ -47,11 +47,9 @@ def refresh(e: Any, r: int, book: Any) -> Any:
     rule = rule_at(e.rules, r)
     if rule.tenth != 0:
         _roll(e, r, rule)
-    if rule.stale:
+    if rule.stale and rule.kind != MARKET_WIDE:
         reference = _reference(e, r, rule, book)
-        if rule.kind == MARKET_WIDE:
-            rule.lowest = reference * (PPM - rule.width) // PPM
-        elif reference == 0:
+        if reference == 0:
             rule.lowest, rule.highest = 1, book.n_ticks - 1
         else:
             rule.lowest = -(-reference * (PPM - rule.width) // PPM)
@@ -108,11 +106,22 @@ def note_trade(e: Any, book: Any, price: int) -> int:
 
 @compiled
 def set_reference(e: Any, book: Any, price: int) -> None:
-    """Give the instrument a new static reference; market-wide breakers can fire again."""
+    """Give the instrument a new static reference."""
     book.reference = price
     r = np.int64(book.first_rule)
     while r >= 0:
         rule = rule_at(e.rules, r)
         rule.stale = 1
-        rule.fired = 0
+        r = np.int64(rule.next)
+
+
+@compiled
+def set_close(e: Any, book: Any, price: int) -> None:
+    """Give the instrument a new close, from which its market-wide breakers count; they can fire again."""
+    r = np.int64(book.first_rule)
+    while r >= 0:
+        rule = rule_at(e.rules, r)
+        if rule.kind == MARKET_WIDE:
+            rule.lowest = np.int64(price) * (PPM - rule.width) // PPM
+            rule.fired = 0
         r = np.int64(rule.next)

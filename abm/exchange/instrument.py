@@ -58,10 +58,10 @@ class VolatilityAuction(Frozen):
 
 
 class MarketWideBreaker(Frozen):
-    """A fall of this instrument from its reference halts a list of instruments (US: 7, 13, 20 % on the S&P 500)."""
+    """A fall of this instrument from its previous close halts a list of instruments (US: 7, 13, 20 % on the S&P 500, NYSE Rule 7.12)."""
 
     rule: Literal["market_wide_breaker"] = "market_wide_breaker"
-    fall: Fraction = Field(description="fraction of the reference price", examples=[0.07])
+    fall: Fraction = Field(description="fraction of the previous close", examples=[0.07])
     halt: float = Field(900.0, ge=0, description="seconds without trading; 0 = closed for the day", examples=[900])
     call: Positive = Field(60.0, description="seconds of call before the auction", examples=[60])
     instruments: tuple[str, ...] = Field(description="names of those halted", examples=[["spx", "ndx"]])

@@ -31,7 +31,7 @@ from abm.exchange.admission import (
     slide,
 )
 from abm.exchange.auction import set_phase, uncross
-from abm.exchange.collars import bound_of, set_reference
+from abm.exchange.collars import bound_of, set_close, set_reference
 from abm.exchange.compilation import compiled, inlined, kernel, prefetch
 from abm.exchange.entry import (
     CALL,
@@ -484,6 +484,7 @@ def operate(e: Any, message: Any) -> int:
             note_move(e, book, i, np.int64(message.price))
     else:
         set_reference(e, book, np.int64(message.price))
+        set_close(e, book, np.int64(message.price))
     unsettle(e, i)
     return NONE
 

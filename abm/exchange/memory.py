@@ -589,6 +589,8 @@ class Memory:
                         f"{names[i]}: rules: market_wide_breaker names unknown instruments {unknown}; known: {names}"
                     )
                 row["kind"], row["width"] = MARKET_WIDE, round(rule.fall * PPM)
+                first = instruments[i].ticks(instruments[i].reference_price or 0)
+                row["lowest"] = first * (PPM - int(row["width"])) // PPM
                 row["group0"], row["group_size"] = len(groups), len(rule.instruments)
                 groups += [names.index(name) for name in rule.instruments]
             else:

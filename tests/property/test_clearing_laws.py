@@ -486,6 +486,7 @@ def test_every_style_finds_deep_and_thin_books(seen: Counter[Any], style: str, f
         ("posted_less",),
         ("position_limit", "beyond"),
         ("position_limit", "leverage"),
+        ("raised_margin",),
         ("mark", 0),
         ("mark", 1),
         ("mark", 2),

@@ -196,7 +196,7 @@ class Clearing(ABC):
         else:
             self.cash[owner] += profit + released - fee
         if self.isolated[owner][i] and opening:
-            wanted = -(-abs(worth_opened) * self.initial[owner][i] // PPM)
+            wanted = -(-abs(worth_opened) * self._allowed_initial(owner, book) // PPM)
             posted = min(wanted, max(0, self.cash[owner]))
             self.noted["posted_less"] += posted < wanted
             self.cash[owner] -= posted
@@ -241,6 +241,10 @@ class Clearing(ABC):
         ]
 
     # ------------------------------------------------------------------------------------------ reservations, means
+
+    def _allowed_initial(self, owner: int, book: Any) -> int:
+        """The account's initial rate, or what a notice has made the lowest since."""
+        return max(self.initial[owner][book.index], self.margined[book].terms[0].initial)
 
     def _initial_of_position(self, owner: int, book: Any) -> int:
         return part(abs(self.basis[owner][book.index]), self.initial[owner][book.index])
@@ -297,13 +301,19 @@ class Clearing(ABC):
         after = abs(position + sign * lots)
         size = notional(book.instrument, price, after)
         bracket = next((terms for terms in self.margined[book].terms if terms.holds(size)), None)
-        if bracket is None or self.initial[owner][i] < bracket.initial:
+        rate, needed = self.initial[owner][i], self._allowed_initial(owner, book)
+        if bracket is None or needed < bracket.initial:
             self.noted["position_limit", "beyond" if bracket is None else "leverage"] += 1
             return Reject.POSITION_LIMIT
         counted = (order.number, order.side, price, lots)
-        need = self._margin_reserved(owner, book, counted) - self._margin_reserved(owner, book)
-        rate = max(self._rate(book, owner, "maker"), self._rate(book, owner, "taker"), 0)
-        need += part(notional(book.instrument, price, opening), rate)
+        total = self._margin_reserved(owner, book, counted)
+        need = total - self._margin_reserved(owner, book)
+        if not self.isolated[owner][i]:
+            total += self._initial_of_position(owner, book)
+        self.noted["raised_margin"] += needed > rate
+        need += total * (needed - rate) // rate
+        fee = max(self._rate(book, owner, "maker"), self._rate(book, owner, "taker"), 0)
+        need += part(notional(book.instrument, price, opening), fee)
         at_once = value(book.instrument, price, opening) - value(book.instrument, book.mark, opening)
         need += max(0, sign * at_once)
         means = self._plain_means(owner) if self.isolated[owner][i] else self._free_collateral(owner)

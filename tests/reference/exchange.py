@@ -100,7 +100,7 @@ class RuleState:
     rule: Any
     width: Fraction
     tenth: int = 0  # ns; 0 = the reference is static
-    fired: bool = False  # market-wide: since the reference was set
+    fired: bool = False  # market-wide: since the close was set
 
 
 @dataclass(eq=False)
@@ -111,6 +111,7 @@ class Book:
     instrument: Instrument
     phase: Phase
     reference: int
+    close: int  # from which market-wide rules count
     rules: list[RuleState]
     last: int = 0
     mark: int = 0
@@ -205,7 +206,7 @@ class ReferenceExchange(Clearing):
                 tenth = max(1, nanoseconds(rule.window) // 10) if rule.window else 0
                 rules.append(RuleState(rule, written(rule.width), tenth))
         reference = 0 if instrument.reference_price is None else instrument.ticks(instrument.reference_price)
-        return Book(index, instrument, Phase[instrument.opening.upper()], reference, rules)
+        return Book(index, instrument, Phase[instrument.opening.upper()], reference, reference, rules)
 
     # ---------------------------------------------------------------------------------------------------- reading
 
@@ -967,6 +968,7 @@ class ReferenceExchange(Clearing):
             self._move_mark(book, message.price)
         else:
             self._set_reference(book, message.price)
+            self._set_close(book, message.price)
         return Reject.NONE
 
     def _set_phase(self, book: Book, phase: Phase) -> None:
@@ -975,6 +977,8 @@ class ReferenceExchange(Clearing):
             self._sit_out(book)
         if phase is not book.phase:
             book.phase = phase
+            if phase is Phase.CLOSED and book.last:
+                self._set_close(book, book.last)
             self._event(What.PHASE_CHANGED, book, detail=phase)
 
     @staticmethod
@@ -1004,6 +1008,9 @@ class ReferenceExchange(Clearing):
 
     def _set_reference(self, book: Book, price: int) -> None:
         book.reference = price
+
+    def _set_close(self, book: Book, price: int) -> None:
+        book.close = price
         book.fresh.clear()
         for state in book.rules:
             state.fired = False
@@ -1074,9 +1081,9 @@ class ReferenceExchange(Clearing):
 
     def _market_wide(self, book: Book) -> None:
         for state in book.rules:
-            if not isinstance(state.rule, MarketWideBreaker) or state.fired or not book.reference:
+            if not isinstance(state.rule, MarketWideBreaker) or state.fired or not book.close:
                 continue
-            if any(price <= book.reference * (1 - state.width) for price in book.fresh):
+            if any(price <= book.close * (1 - state.width) for price in book.fresh):
                 state.fired = True
                 self.noted["rule", state.rule.rule] += 1
                 for name in state.rule.instruments:

@@ -10,6 +10,8 @@ import numpy as np
 import abm
 from abm.agents.base import TraderConfig
 from abm.agents.view import View
+from abm.clearing.hub import CreditHub
+from abm.clearing.lending import LendingPool
 from abm.exchange.gateway import Latency
 from abm.exchange.messages import Records, Side
 
@@ -70,3 +72,9 @@ def market(
     )
     made = abm.Market(scenario)
     return made, {name: Maker(made, name, size[name]) for name in scenario.instruments}
+
+
+def sound(made: abm.Market, *books: LendingPool | CreditHub) -> None:
+    """Nothing is lost, in the ledger and in books beside it."""
+    for audit in (made.result().audit, *(each.audit() for each in books)):
+        assert audit.passed and audit.residue == 0, audit.faults

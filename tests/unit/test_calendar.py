@@ -1,6 +1,7 @@
 """Sessions: who may trade when, and that opening and closing are auctions where the calendar says so."""
 
 from datetime import UTC, datetime
+from itertools import count
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from abm.exchange import (
     Gateway,
     Instrument,
     Kind,
+    MarketWideBreaker,
     Phase,
     Reject,
     Side,
@@ -113,6 +115,49 @@ def test_hours_that_close_earlier_than_they_open_close_on_the_next_day() -> None
         (datetime(2026, 2, 8, 23, tzinfo=UTC), datetime(2026, 2, 9, 22, tzinfo=UTC)),
         (datetime(2026, 2, 9, 23, tzinfo=UTC), datetime(2026, 2, 10, 22, tzinfo=UTC)),
     ]
+
+
+def test_calls_begin_before_the_opening_and_before_the_closing() -> None:
+    calendar, day = SHARE.calendar, datetime(2026, 2, 5, 14, 20, tzinfo=UTC)
+    assert calendar is not None
+    opening, closing = day, datetime(2026, 2, 5, 20, 55, tzinfo=UTC)
+    assert calendar.calls(THURSDAY, datetime(2026, 2, 6, tzinfo=UTC)) == [opening, closing]
+    assert calendar.calls(opening, closing) == [opening]
+    assert calendar.calls(opening, datetime(2026, 2, 5, 14, 25, tzinfo=UTC)) == [opening]  # ends within the call
+    assert Calendar().calls(THURSDAY, datetime(2026, 2, 6, tzinfo=UTC)) == []
+
+
+def test_a_market_wide_breaker_counts_from_the_last_close_and_once_a_day() -> None:
+    """7 % below 100 on the first day, then below where the day before closed; an auction in between changes nothing."""
+    index = SHARE.model_copy(
+        update={
+            "reference_price": 100.0,
+            "rules": (MarketWideBreaker(fall=0.07, halt=900, call=60, instruments=("share",)),),
+        }
+    )
+    exchange = Exchange([index])
+    gateway = Gateway(exchange, start=THURSDAY)
+    numbers = count(1)
+
+    def trade(minutes: float, ticks: int) -> Phase:
+        """The phase after a trade so many minutes after New York's opening of Thursday."""
+        at = HOUR * 29 // 2 + round(minutes * HOUR / 60)
+        sent = [order(next(numbers), side, ticks) for side in (Side.SELL, Side.BUY)]
+        for message in sent:
+            message["time"] = at - HOUR // 3600
+        exchange.match(gateway.arrange([Batch(message) for message in sent], at))
+        return Phase(exchange.view().phase[0])
+
+    assert trade(-1, 9_500) == Phase.CALL  # it opens at 95
+    assert trade(1, 9_301) == Phase.CONTINUOUS
+    assert trade(2, 9_300) == Phase.HALTED
+    assert trade(17.5, 9_000) == Phase.CALL  # it reopens at 90
+    assert trade(19, 8_300) == Phase.CONTINUOUS  # seven per cent below 90, but it has stopped once today
+    assert trade(389, 9_000) == Phase.CALL  # the close
+    day = 24 * 60
+    assert trade(day - 1, 8_800) == Phase.CALL  # it opens at 88
+    assert trade(day + 1, 8_371) == Phase.CONTINUOUS
+    assert trade(day + 2, 8_370) == Phase.HALTED
 
 
 def test_futures_rest_for_an_hour_and_over_the_weekend() -> None:

@@ -1,5 +1,7 @@
 """The contagion layer: the network is the ledger's, channels can be switched off, and each carries what it says and nothing else."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import abm
 from abm.agents.market_makers import MarketMakers
 from abm.agents.multi_asset import MultiAssetFunds
 from abm.contagion.channels import Channels
-from abm.contagion.graph import EXPOSURE, read_graphml, write_graphml
+from abm.contagion.graph import EXPOSURE, Edge, read_graphml, write_graphml
 from abm.contagion.measures import corrected_correlation
 from abm.exchange.messages import Phase
 from tests.unit.two_assets import BTC, ETH, SILVER, two_assets
@@ -463,29 +465,81 @@ def test_the_house_asks_for_the_new_margin_and_liquidates_who_lacks_it() -> None
     assert made.result().summary["liquidations"]["liquidated"] > 0
 
 
+# ------------------------------------------------------------------ what channels know of traders
+
+
+def test_channels_ask_traders_for_their_links_and_know_no_kind_of_them() -> None:
+    """Folders have an order: traders may know the network, not the other way round."""
+    for path in (Path(abm.__file__).parent / "contagion").rglob("*.py"):
+        assert not re.search(r"^(from|import) abm\.agents", path.read_text(), re.MULTILINE), path
+    made, _ = market({"mine": {"kind": "test_linked"}}, channels={"credit": True})
+    edges = {edge[:2] for edge in made.contagion.network().edges(data="channel") if edge[2] == "credit"}
+    assert edges == {("hub:mine", "mine")}
+
+
+@abm.trader("test_linked")
+class Linked(abm.Population):
+    """Someone whose books beside the ledger link him to a hub."""
+
+    channel = "credit"
+    config: abm.TraderConfig
+
+    def links(self) -> Iterable[Edge]:
+        return [Edge("hub:mine", self.name, 1.0)]
+
+
 # ------------------------------------------------------------------ sessions
 
 
-def test_a_closed_market_receives_the_pressure_at_its_next_opening() -> None:
-    """A fund that lost on bitcoin in the night sells shares when New York opens, and not before."""
-    fund = {
-        "kind": "multi_asset_funds",
-        "accounts": 3,
-        "capital": 30e6,
-        "style": "leverage",
-        "leverage": [2, 2],
-        "weights": {BTC: 0.5, "ndx": 0.5},
-        "band": 0.0,
+def at_the_opening(channel: bool, night: float = 0.9) -> tuple[abm.Market, pd.DataFrame]:
+    """Funds hold bitcoin, which moves in the night, and shares, which others value by news; trades of shares until ten minutes after they open."""
+    traders = {
+        "funds": {
+            "kind": "multi_asset_funds",
+            "accounts": 3,
+            "capital": 30e6,
+            "style": "leverage",
+            "leverage": [2, 2],
+            "weights": {BTC: 0.5, "ndx": 0.5},
+            "band": 0.0,
+        },
+        "patient": {"kind": "value", "instrument": "ndx", "accounts": 200, "demand": 50e6},
+        "informed": {
+            "kind": "fundamentalists",
+            "instrument": "ndx",
+            "accounts": 100,
+            "cash": 10e6,
+            "coins": 1e5,
+            "look": "3min",
+            "noise": 0.003,
+        },
     }
-    made, walls = market({"funds": fund}, {"ndx": NYSE}, hours=18.0, step="1min")
+    news = {"ndx": {"volatility": 0.1}}
+    on = {"common_holders": channel}
+    made, walls = market(traders, {"ndx": NYSE}, hours=24.0, step="1min", channels=on, fundamentals=news, seed=3)
+    walls["ndx"].size_of.update(buy=0.0, sell=0.0)  # patient traders alone
     made.run_for("12h")
-    walls[BTC].price *= 0.9
+    walls[BTC].price *= night
     made.run_for("2h")
-    assert made.exchange.view().phase[made.exchange.index("ndx")] != Phase.CONTINUOUS
+    assert made.exchange.view().phase[made.exchange.index("ndx")] == Phase.CLOSED
+    made.run_for("40min")
+    trades = made.result().trades
+    return made, trades[trades["instrument"] == "ndx"]
+
+
+def test_a_closed_market_receives_the_pressure_at_its_next_opening() -> None:
+    """A fund that lost on bitcoin in the night sells shares in the auction by which New York opens, at 14:30, and not before."""
+    made, trades = at_the_opening(channel=True)
     assert volume(made, "deleveraging", BTC) > 0.0
-    assert volume(made, "deleveraging", "ndx") == 0.0
-    made.run_for("4h")
-    assert volume(made, "deleveraging", "ndx") > 0.0
+    opening = trades[trades["aggressor"] == "auction"]
+    assert set(opening["time"]) == {pd.Timestamp("2026-02-05T14:30Z")}
+    assert trades["time"].min() == opening["time"].min()
+    sold = opening.loc[opening["maker_reason"] == "deleveraging", "quantity"].sum()
+    # What half of a tenth takes from the equity, times the leverage, is what shares lose of their half: 2 x 2 x .05 x 30e6 / 2
+    assert sold == pytest.approx(3e6 / 100, rel=1e-3)
+    _, without = at_the_opening(channel=False)
+    assert without["aggressor"].iloc[0] == "auction"
+    assert opening["price"].iloc[0] < 0.99 * without["price"].iloc[0]
 
 
 def test_nothing_reaches_a_halted_market() -> None:
@@ -513,13 +567,14 @@ def test_nothing_reaches_a_halted_market() -> None:
 # ------------------------------------------------------------------ futures
 
 
-def test_futures_pay_the_days_profit_as_their_session_closes() -> None:
-    """Before the close a profit is in the position alone; after it, it is cash, and the position costs what it is worth."""
-    hours = {"calendar": {"opens": "18:00", "closes": "17:00"}}
+@pytest.mark.parametrize("hours", [30.0, 22.0])
+def test_futures_pay_the_days_profit_as_their_session_closes(hours: float) -> None:
+    """Before the close a profit is in the position alone; after it, it is cash, also where the run ends with the session."""
+    session = {"calendar": {"opens": "18:00", "closes": "17:00"}}
     future = (
-        derivative("future", BTC, 77.4, mark={"index": {}}) | {"tick": 0.001, "lot": 1, "max_price": 10_000} | hours
+        derivative("future", BTC, 77.4, mark={"index": {}}) | {"tick": 0.001, "lot": 1, "max_price": 10_000} | session
     )
-    made, walls = market({}, {SILVER: future}, hours=30.0, step="1min")
+    made, walls = market({}, {SILVER: future}, hours=hours, step="1min")
     holder = abm.Trader(made, "holder", abm.TraderConfig(instrument=SILVER), cash=100_000.0)
     holder.buy(SILVER, 1_000)
     made.run_for("10min")
@@ -527,7 +582,7 @@ def test_futures_pay_the_days_profit_as_their_session_closes() -> None:
     walls[SILVER].price += 2.0
     made.run_for("21h")
     assert float(holder.cash[0]) == before
-    made.run_for("60min")  # New York's 17:00 is 22:00
+    made.run_for("50min")  # New York's 17:00 is 22:00
     assert float(holder.cash[0]) == pytest.approx(before + 2_000.0, rel=0.01)
     assert holder.equity == pytest.approx(100_000.0 + 2_000.0, rel=1e-3)
     assert made.result().audit.passed

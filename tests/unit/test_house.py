@@ -495,7 +495,40 @@ def test_a_margin_notice_makes_the_leveraged_sell() -> None:
     venue.house.set_brackets("gold", (Bracket(leverage=1 / 0.09, maintenance=0.082),))
     assert venue.send(venue.message(Kind.CLOCK, "gold")).liquidations["account"].tolist() == [0]
     refused = venue.send(venue.order(0, LONG, 1, 4_900, "gold")).outcomes[0]
-    assert refused["reject"] == Reject.POSITION_LIMIT
+    assert refused["reject"] == Reject.INSUFFICIENT_FUNDS
+    venue.check()
+
+
+@pytest.mark.parametrize("rests", [True, False])
+@pytest.mark.parametrize(("cash", "ounces"), [(4_999.0, 9), (5_000.0, 10)])
+def test_after_a_notice_one_buys_as_far_as_the_new_margin_carries(cash: float, ounces: int, rests: bool) -> None:
+    """Set to 12.5 and asked for a tenth: five ounces at 5 000 and five more want 5 000, however they are bought."""
+    venue = Venue(GOLD, cash=cash, fund=1e6)
+    venue.house.credit(venue.rows(1), "more", cash=1e6)
+    venue.house.set_terms(venue.rows(0), "gold", 12.5)
+    venue.trade(0, 1, 5, 5_000, "gold")
+    venue.house.set_brackets("gold", (Bracket(leverage=10, maintenance=0.07),))
+    if not rests:
+        venue.send(venue.order(1, SHORT, 10, 5_000, "gold"))
+    orders = [venue.order(0, LONG, 1, 5_000, "gold") for _ in range(6)]
+    taken = [int(venue.send(order).outcomes["reject"][0]) for order in orders]
+    fits = ounces - 5
+    assert taken == [Reject.NONE] * fits + [Reject.INSUFFICIENT_FUNDS] * (6 - fits)
+    assert venue.exchange.accounts.position[0, 0] == (5 if rests else ounces)
+    assert (
+        venue.send(venue.order(0, SHORT, 5, 4_990, "gold")).outcomes["reject"][0] == Reject.NONE
+    )  # and sells as before
+    venue.check()
+
+
+def test_an_isolated_position_opened_after_a_notice_is_posted_its_margin() -> None:
+    venue = Venue(GOLD, cash=1_000.0)
+    venue.house.credit(venue.rows(1), "more", cash=1e6)
+    venue.house.set_terms(venue.rows(0), "gold", 12.5, True)
+    venue.house.set_brackets("gold", (Bracket(leverage=10, maintenance=0.09),))
+    assert venue.trade(0, 1, 2, 5_000, "gold").outcomes["reject"].tolist() == [Reject.NONE] * 2
+    assert venue.exchange.accounts.margin[0, 0] == 1_000 * UNIT
+    assert venue.send(venue.message(Kind.CLOCK, "gold")).liquidations.size == 0
     venue.check()
 
 

@@ -113,6 +113,37 @@ def test_prices_that_belong_together_stay_together() -> None:
     assert (opened["etf-share"] / opened["btc-spot"] / Fund().coins_per_share - 1.0).abs().median() < 0.005
 
 
+def test_the_wide_index_is_worth_what_it_holds() -> None:
+    market = abm.Market(abm.load(SCENARIO, traders=FEWER))
+    parts = {"ndx": 0.306, "dji": 0.694}
+    for ahead in ("6h", "1d", "47h"):
+        worth = sum(units * market.fundamental(name, ahead) for name, units in parts.items())
+        assert worth == pytest.approx(market.fundamental("spx", ahead), rel=2e-4)
+
+
+def test_index_arbitrage_carries_a_move_from_one_index_to_the_others() -> None:
+    """News on one index alone: the wide one is sold for it, and the third is bought against that, but where arbitrage is off."""
+    shock = {"at": "2026-02-04T14:35Z", "kind": "other", "what": "one index", "moves": {"ndx": -0.01}, "over": "2min"}
+    mids = {}
+    for on in (True, False):
+        scenario = abm.load(
+            SCENARIO, clock=OPENING, traders=FEWER, news={"calendar": [shock]}, channels={"arbitrage": on}
+        )
+        market = abm.Market(scenario)
+        market.run_for("30min")
+        result = market.result()
+        late = bars(result, ("spx", "ndx", "dji"), "14:40", "14:50")
+        mids[on] = late.pivot_table(index="time", columns="instrument", values="mid", observed=True).mean()
+        assert ("index_arbitrage" in set(result.trades["taker"])) == on
+        edges = {(u, v) for u, v, data in result.graph().edges(data=True) if data["channel"] == "arbitrage"}
+        assert ({("ndx", "spx"), ("spx", "dji"), ("dji", "ndx")} <= edges) == on
+        assert result.audit.passed
+    moved = (mids[True] / mids[False] - 1.0) * 1e4
+    assert moved["spx"] < -0.5
+    assert moved["dji"] > 2.0
+    assert moved["ndx"] > 0.5
+
+
 def test_a_fall_of_the_wide_index_halts_all_shares() -> None:
     """Nine per cent, slowly enough for single names to trade on: the market-wide breaker stops shares for fifteen minutes, and nothing else."""
     shock = {"at": "2026-02-04T14:32Z", "kind": "other", "what": "a fall", "moves": {"equities": -0.09}, "over": "9min"}

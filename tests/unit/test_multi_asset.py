@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 
@@ -15,11 +16,21 @@ from abm.random import stream
 from abm.world.fundamental import YEAR
 from tests.unit.walls import Wall, derivative, market, only, set_phase, volume
 
-BTC, ETH, GOLD = "btc-spot", "eth-spot", "gold-future"
+BTC, ETH, GOLD, SHARE = "btc-spot", "eth-spot", "gold-future", "share"
 TWO = {ETH: {"tick": 0.01, "lot": 0.001, "max_price": 100_000, "reference_price": 2_150}}
 WITH_FUTURE = {
     "gold-spot": {"tick": 0.01, "lot": 0.001, "max_price": 100_000, "reference_price": 4_900},
     GOLD: derivative("future", "gold-spot", 4_900),
+}
+
+MORNING = {
+    SHARE: {
+        "tick": 0.01,
+        "lot": 1,
+        "max_price": 1_000,
+        "reference_price": 100,
+        "calendar": {"timezone": "UTC", "opens": "03:00", "closes": "06:00", "opening_call": 300, "closing_call": 300},
+    }
 }
 
 
@@ -49,6 +60,32 @@ def test_the_covariance_forgets_exponentially() -> None:
     for _ in range(500):
         cov = ewma_covariance(cov, returns, 3600.0, 0.94)
     assert cov == pytest.approx(np.outer(returns, returns) * hours)
+
+
+def test_what_is_not_known_of_returns_is_expected_of_them() -> None:
+    """Over many samples of normal returns, some of them missing, the covariance is that of all; a zero in their place would make it less."""
+    true = np.array([[0.09, 0.03], [0.03, 0.04]])
+    draws = stream(1, "test", "returns").multivariate_normal([0.0, 0.0], true * 3600.0 / YEAR, 20_000)
+    cov, found = true.copy(), []
+    for hour, returns in enumerate(draws):
+        known = np.array([True, hour % 24 < 8])
+        cov = ewma_covariance(cov, np.where(known, returns, 0.0), 3600.0, 0.99, known)
+        found.append(cov)
+    assert np.mean(found, axis=0) == pytest.approx(true, rel=0.05)
+    assert np.linalg.eigvalsh(found).min() > 0.0
+    unknown = np.zeros(2, np.bool_)
+    assert ewma_covariance(true, np.zeros(2), 3600.0, 0.94, unknown) == pytest.approx(true)
+
+
+def test_a_closed_market_is_not_a_calm_one() -> None:
+    """What was as rough as at the start when it closed is taken to be so when it opens, and nothing is bought for a calm night."""
+    made, walls, mine = funds(
+        MORNING, style="volatility", target_volatility=0.2, volatility=0.4, weights={SHARE: 1.0}, band=0.0
+    )
+    walls[SHARE].size_of.update(buy=1e5, sell=1e5)
+    made.run_for("181min")
+    assert auctioned(made, "03:00") == 0.0
+    assert mine.covariance[0, 0] == pytest.approx(0.16)
 
 
 def test_leverage_by_value_at_risk_makes_the_quantile_the_limit() -> None:
@@ -186,6 +223,55 @@ def test_what_is_closed_is_left_alone_until_it_opens() -> None:
     set_phase(made, ETH, Phase.CONTINUOUS)
     made.run_for("2h")
     assert (mine.holdings(ETH) < eth).all()
+
+
+def auctioned(made: abm.Market, at: str) -> float:
+    """Shares that funds traded in an auction of 5 February, sold where negative."""
+    trades = made.result().trades
+    then = trades[(trades["aggressor"] == "auction") & (trades["time"] == pd.Timestamp(f"2026-02-05T{at}Z"))]
+    return float(
+        then.loc[then["taker"] == "funds", "quantity"].sum() - then.loc[then["maker"] == "funds", "quantity"].sum()
+    )
+
+
+@pytest.mark.parametrize("move", [-0.1, 0.1])
+def test_what_is_decided_while_closed_meets_in_the_opening_auction(move: float) -> None:
+    """2 x 2 x .05 of the equity, half of it in the shares; of a purchase, what is lent pays for nine tenths of it at its limit."""
+    made, walls, mine = funds(MORNING, style="leverage", leverage=[2, 2], weights={BTC: 1.0, SHARE: 1.0}, band=0.0)
+    walls[SHARE].size_of.update(buy=1e5, sell=1e5)
+    held = mine.holdings(SHARE).sum()
+    walls[BTC].price *= 1 + move
+    made.run_for("2h")
+    assert mine.holdings(SHARE).sum() == held
+    made.run_for("61min")
+    traded = auctioned(made, "03:00")
+    assert traded * 100 == pytest.approx(30e6 * move, rel=0.1 if move > 0 else 1e-3)
+    made.run_for("1h")
+    assert (mine.holdings(SHARE).sum() - held) * 100 == pytest.approx(30e6 * move, rel=0.01)
+    assert made.result().audit.passed
+
+
+def test_what_a_day_has_left_goes_into_the_closing_auction() -> None:
+    made, walls, mine = funds(MORNING, style="leverage", leverage=[2, 2], weights={BTC: 1.0, SHARE: 1.0}, band=0.0)
+    made.run_for("290min")
+    held = mine.holdings(SHARE).sum()
+    walls[BTC].price *= 0.9
+    made.run_for("65min")  # it aims at 05:00
+    assert (mine.holdings(SHARE).sum() - held) * 100 == pytest.approx(-3e6 * 11 / 12, rel=0.02)
+    made.run_for("6min")
+    assert auctioned(made, "06:00") * 100 == pytest.approx(-3e6 / 12, rel=0.02)
+    assert (mine.holdings(SHARE).sum() - held) * 100 == pytest.approx(-3e6, rel=0.01)
+
+
+def test_no_order_goes_into_an_auction_without_protection() -> None:
+    """Others open a fifth below the close: what asks for nine tenths of it does not trade there."""
+    made, walls, mine = funds(MORNING, style="leverage", leverage=[2, 2], weights={BTC: 1.0, SHARE: 1.0}, band=0.0)
+    held = mine.holdings(SHARE).sum()
+    walls[BTC].price *= 0.9
+    walls[SHARE].price *= 0.8
+    made.run_for("181min")
+    assert auctioned(made, "03:00") == 0.0
+    assert mine.holdings(SHARE).sum() <= held
 
 
 def test_short_weights_are_short_where_there_is_margin_and_nothing_where_there_is_not() -> None:

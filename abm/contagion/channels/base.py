@@ -41,8 +41,10 @@ class Channel:
         self.market = market
 
     def edges(self) -> Iterator[Edge]:
-        """What it links now."""
-        yield from ()
+        """What it links now: by default what those say who carry it (`Population.links`)."""
+        for population in self.market.populations:
+            if population.channel == self.name:
+                yield from population.links()
 
     def nodes(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Nodes of its own with what is known of them now, `kind` among it; those of edges need not be named."""

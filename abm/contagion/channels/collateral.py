@@ -1,11 +1,6 @@
 """Loans against collateral: who falls below the terms of a loan has his coins sold, which brings the next one below."""
 
-from collections.abc import Iterator
-
-from abm.agents.lending_pool import PoolUsers
 from abm.contagion.channels.base import Channel
-from abm.contagion.graph import Edge, holders
-from abm.exchange.description import MONEY_UNITS
 
 
 class Collateral(Channel):
@@ -18,20 +13,3 @@ class Collateral(Channel):
     """
 
     name = "collateral"
-
-    def edges(self) -> Iterator[Edge]:
-        """Asset to pool: collateral; pool to borrower: debt; borrower to asset: collateral that may be sold. All in currency, at the mid."""
-        view = self.market.view()
-        locked: dict[tuple[str, str], float] = {}
-        for name, users, rows in holders(self.market):
-            if not isinstance(users, PoolUsers):
-                continue
-            asset, pool = view[users.config.instrument], f"pool:{users.config.pool.name}"
-            worth = float(users.pool.collateral(rows).sum()) * asset.instrument.lot * asset.mid
-            if worth > 0.0:
-                link = (users.config.instrument, pool)
-                locked[link] = locked.get(link, 0.0) + worth
-                yield Edge(pool, name, float(users.pool.debt(rows).sum()) / MONEY_UNITS)
-                yield Edge(name, users.config.instrument, worth)
-        for (instrument, pool), worth in locked.items():
-            yield Edge(instrument, pool, worth)

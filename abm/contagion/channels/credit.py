@@ -1,13 +1,6 @@
 """Credit: who fails does not pay those to whom he owes, and calls in what he is owed."""
 
-from collections.abc import Iterator
-
-import numpy as np
-
-from abm.agents.credit_hub import Hub
 from abm.contagion.channels.base import Channel
-from abm.contagion.graph import Edge, equity, holders
-from abm.exchange.description import MONEY_UNITS
 
 
 class Credit(Channel):
@@ -18,18 +11,3 @@ class Credit(Channel):
     """
 
     name = "credit"
-
-    def edges(self) -> Iterator[Edge]:
-        """In currency: hub to holder what it owes him and has of his in custody, holder to hub what he owes; a hub's own account leads to it too."""
-        hubs = [population for population in self.market.populations if isinstance(population, Hub)]
-        for name, population, rows in holders(self.market):
-            for hub in hubs:
-                books, node = hub.hub, f"hub:{hub.name}"
-                kept = books.custody[np.isin(books.custody, rows)]
-                owed = int(books.claims[rows].sum()) + int(books.transfers.free_cash(kept).sum())
-                owes = int(books.loans[rows].sum()) / MONEY_UNITS
-                has = equity(self.market, rows) if population is hub else 0.0
-                if owed > 0:
-                    yield Edge(node, name, owed / MONEY_UNITS)
-                if owes + has > 0.0:
-                    yield Edge(name, node, owes + has)
