@@ -75,9 +75,9 @@ def test_a_channel_raises_the_corrected_correlation_and_not_merely_the_raw(chann
     """Both intervals over seeds are above 0."""
     table = pd.DataFrame([correlations(channel, seed, what) for seed in SEEDS])
     found, case = rises(table), CASES[channel]()
-    cells = [f"{mean:+.2f}" for mean in table.mean()]
+    cells = [f"`{channel}`", f"{case.source}, {case.other}", what, *(f"{mean:+.2f}" for mean in table.mean())]
     cells += ["{rise:+.2f} ({low:+.2f}, {high:+.2f})".format(**row) for _, row in found.iterrows()]
-    print("\n|", " | ".join([f"`{channel}`", f"{case.source}, {case.other}", what, *cells, f"{found.loc['corrected', 'up']:.0f}"]), "|", end=" ")
+    print("\n|", " | ".join([*cells, f"{found.loc['corrected', 'up']:.0f}"]), "|", end=" ")
     if what == "mid" and channel in LINKS_NO_RETURNS:
         low, high = found.loc["corrected", ["low", "high"]]
         assert -LINKS_NO_RETURNS[channel] < low and high < LINKS_NO_RETURNS[channel]
