@@ -139,8 +139,12 @@ def test_a_real_cascade_is_a_forest_of_all_its_liquidations() -> None:
     assert all(time[parent] <= time[child] for parent, child in forest.edges)
 
 
-def test_one_liquidation_sets_off_another_in_a_second_asset() -> None:
-    """Crossed accounts hold two perpetuals: where the fall of one leaves them short, what is sold of the other liquidates who holds that alone."""
+@pytest.mark.parametrize("crossed", [True, False])
+def test_one_liquidation_sets_off_another_in_a_second_asset_through_holders_of_both_alone(crossed: bool) -> None:
+    """Crossed accounts hold two perpetuals: where the fall of one leaves them short, what is sold of the other liquidates who holds that alone.
+
+    Where accounts as large hold but one of them each, nobody who has the second is liquidated.
+    """
     instruments, fundamentals = {}, {}
     for coin, price in (("btc", 70_000.0), ("eth", 2_000.0)):
         spot = {"tick": 0.01, "lot": 0.001, "max_price": 10 * price, "reference_price": price}
@@ -157,6 +161,8 @@ def test_one_liquidation_sets_off_another_in_a_second_asset() -> None:
     books = {name: {"depth_usd": 1e6, "impact_bps": 20.0} for name in instruments}
     funds = {"kind": "multi_asset_funds", "accounts": 40, "style": "leverage", "account_leverage": 50, "cushion": 0.0}
     both = funds | {"capital": 8e5, "leverage": [18, 18], "weights": {"btc-perp": 0.5, "eth-perp": 0.5}}
+    one_each = {f"only-{name}": both | {"capital": 4e5, "weights": {name: 1.0}} for name in ("btc-perp", "eth-perp")}
+    holders = {"both": both} if crossed else one_each
     alone = funds | {"capital": 2e5, "leverage": [25, 25]}
     scenario = abm.Scenario.model_validate(
         {
@@ -168,7 +174,7 @@ def test_one_liquidation_sets_off_another_in_a_second_asset() -> None:
             "channels": {"common_holders": False},
             "traders": {
                 "makers": {"kind": "market_makers", "accounts": 4, "capital": [5e7] * 4, "books": books},
-                "both": both | {"instrument": "btc-perp"},
+                **{who: terms | {"instrument": next(iter(terms["weights"]))} for who, terms in holders.items()},
                 "alone": alone | {"instrument": "eth-perp"},
                 "basis_btc": {"kind": "basis_arbitrage", "instrument": "btc-perp", "spot": "btc-spot"},
                 "basis_eth": {"kind": "basis_arbitrage", "instrument": "eth-perp", "spot": "eth-spot"},
@@ -179,5 +185,6 @@ def test_one_liquidation_sets_off_another_in_a_second_asset() -> None:
     forest = result.causes()
     assert result.audit.passed
     links = across(forest)
-    assert links.has_edge("btc-perp", "eth-perp") or links.has_edge("eth-perp", "btc-perp")
-    assert branches(forest)["instruments"].max() == 2
+    assert (links.has_edge("btc-perp", "eth-perp") or links.has_edge("eth-perp", "btc-perp")) == crossed
+    assert branches(forest)["instruments"].max() == (2 if crossed else 1)
+    assert (result.liquidations["instrument"] == "eth-perp").any() == crossed

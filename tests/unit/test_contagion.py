@@ -13,9 +13,7 @@ import pytest
 import abm
 from abm.agents.market_makers import MarketMakers
 from abm.agents.multi_asset import MultiAssetFunds
-from abm.contagion.channels import Channels
 from abm.contagion.graph import EXPOSURE, Edge, read_graphml, write_graphml
-from abm.contagion.measures import corrected_correlation
 from abm.exchange.messages import Phase
 from tests.unit.two_assets import BTC, ETH, SILVER, two_assets
 from tests.unit.walls import Wall, derivative, market, only, set_phase, volume
@@ -249,12 +247,6 @@ def test_firms_without_the_channel_have_capital_of_their_own_for_each_underlying
 # ------------------------------------------------------------------ news
 
 
-def correlation(result: abm.Result, minutes: int) -> float:
-    mids = result.bars.pivot(index="time", columns="instrument", values="mid")
-    returns = np.log(mids).diff().dropna().rolling(minutes).sum().dropna()[::minutes]
-    return float(returns.corr().iloc[0, 1])
-
-
 def notice_of(instrument: str, before: float) -> dict[str, Any]:
     at = "2026-02-05T00:30Z"
     return {
@@ -262,22 +254,6 @@ def notice_of(instrument: str, before: float) -> dict[str, Any]:
             "calendar": [{"instrument": instrument, "announced": at, "at": at, "before": before, "after": 0.2}]
         }
     }
-
-
-ALL_OFF = dict.fromkeys(Channels.model_fields, False)
-
-
-def test_with_all_channels_off_only_news_correlates() -> None:
-    common: dict[str, Any] = {
-        "hours": 24,
-        "news": {"factors": {"crypto": 0.6}},
-        "loadings": {BTC: {"crypto": 1.0}, ETH: {"crypto": 1.2}},
-    }
-    nothing = correlation(abm.run(two_assets(channels=ALL_OFF, **common)), 15)
-    news = correlation(abm.run(two_assets(channels=ALL_OFF | {"news": True}, **common)), 15)
-    assert abs(nothing) < 3.0 / np.sqrt(96)
-    # Own news has a volatility of .6 as well: rho = 1 x 1.2 / sqrt((1 + 1) (1.44 + 1)), less what each book's own trades add
-    assert news == pytest.approx(1.2 / np.sqrt(2.0 * 2.44), abs=0.2)
 
 
 def test_events_move_values_by_their_loadings() -> None:
@@ -355,20 +331,6 @@ def test_what_makes_no_sense_is_refused_in_one_line(changes: dict[str, Any], wor
         abm.Market(abm.load("first-hour", **changes))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-# ------------------------------------------------------------------ common holders
-
-
-def test_common_holders_raise_the_corrected_correlation() -> None:
-    """Forbes and Rigobon (2002) corrected for volatility, on two seeds under common random numbers."""
-    for seed in (1, 2):
-        mids = {}
-        for on in (False, True):
-            result = abm.run(two_assets(seed=seed, hours=24, channels={"common_holders": on}))
-            mids[on] = np.log(result.bars.pivot(index="time", columns="instrument", values="mid")[::30]).diff().dropna()
-        found = corrected_correlation(mids[False], mids[True], source=BTC).loc[ETH]
-        assert found["corrected"] > found["calm"] + 0.05
 
 
 # ------------------------------------------------------------------ margin notices
