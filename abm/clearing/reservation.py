@@ -138,7 +138,7 @@ def hold_margin(e: Any, book: Any, order: Any, before: int, after: int) -> int:
         holding.asks += change
     else:
         holding.bids += change
-    reserve(account_at(e.accounts, order.owner), holding)
+    reserve(account_at(e, order.owner), holding)
     return 0
 
 
@@ -152,7 +152,7 @@ def hold(e: Any, book: Any, order: Any, before: int, after: int) -> None:
     if order.flags & SELL:
         holding_of(e, order.owner, order.instrument).reserved += change
     else:
-        account_at(e.accounts, order.owner).reserved += change
+        account_at(e, order.owner).reserved += change
 
 
 @inlined
@@ -165,7 +165,7 @@ def hold_ordered(e: Any, book: Any, i: int, owner: int, side: int, price: int, l
         holding.bids += ordered
     else:
         holding.asks += ordered
-    reserve(account_at(e.accounts, owner), holding)
+    reserve(account_at(e, owner), holding)
 
 
 @inlined
@@ -178,7 +178,7 @@ def release_order(e: Any, book: Any, i: int, order: Any) -> None:
         holding.asks -= ordered
     else:
         holding.bids -= ordered
-    reserve(account_at(e.accounts, owner), holding)
+    reserve(account_at(e, owner), holding)
 
 
 @inlined
@@ -219,7 +219,7 @@ def margin_refusal(e: Any, book: Any, i: int, owner: int, side: int, price: int,
     need += max(np.int64(0), value(book, price, sign * opening) - value(book, np.int64(book.mark), sign * opening))
     if need <= 0:
         return 0
-    account = account_at(e.accounts, owner)
+    account = account_at(e, owner)
     means = account.cash - account.reserved
     if account.cross != 0:
         free = free_collateral(e, owner)
@@ -230,7 +230,7 @@ def margin_refusal(e: Any, book: Any, i: int, owner: int, side: int, price: int,
 @component
 def close_margin(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int) -> int:
     """`quick_margin` where the means are short, or the order closes: what it needs is reckoned to the unit."""
-    account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
+    account, holding = account_at(e, owner), holding_of(e, owner, i)
     position, rate = np.int64(holding.position), initial_of(holding)
     sign = 1 - 2 * side
     opening, after = lots - closing_lots(position, sign, lots), abs(position + sign * lots)
@@ -258,7 +258,7 @@ def quick_margin(e: Any, book: Any, i: int, owner: int, side: int, price: int, l
     Most owners have means for more than the order can need: as if all of it opened, and beside what else they reserve. One branch tells, as
     which side an order is on, what its owner holds and in which mode, come at random.
     """
-    account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
+    account, holding = account_at(e, owner), holding_of(e, owner, i)
     position, rate = np.int64(holding.position), initial_of(holding)
     amount, margin = notional(book, price, lots), margin_at(e.margins, i)
     ordered = part_of(amount, rate)

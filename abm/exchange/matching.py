@@ -360,11 +360,11 @@ def begin(e: Any, time: int) -> None:
 @compiled
 def resume(e: Any, slot: int, token: int) -> None:
     """A position's pause after the first stage of its liquidation is over."""
-    holding = holding_at(e.holdings, slot)
+    holding = holding_at(e, slot)
     e.entered = (slot - 1) // e.n_accounts
     if (holding.since & 0x7FFFFFFF) == token and (holding.flags & PAUSED) != 0:
         holding.flags = holding.flags & ~PAUSED
-        account = account_at(e.accounts, (slot - 1) % e.n_accounts)
+        account = account_at(e, (slot - 1) % e.n_accounts)
         if account.paused == slot:
             account.paused = 0
         index_again(e, (slot - 1) // e.n_accounts, (slot - 1) % e.n_accounts)
@@ -700,7 +700,7 @@ def look_ahead(a: Any, e: Any, messages: int, m: int) -> None:
     soon = message_at(messages, m + 16)
     if e.n_accounts != 0:
         owner, i = np.int64(soon.owner), np.int64(soon.instrument)
-        prefetch(account_at(a.accounts, owner))
+        prefetch(account_at(a, owner))
         if e.margined:
             prefetch(holding_of(e, owner, i))
             if soon.kind == MARKET and 0 <= i < e.n_instruments:
@@ -739,7 +739,7 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
             begin(e, e.time)
         if not settle_down(e):
             return start
-    a = Addresses(e.orders, e.accounts, e.ids, e.blocks, e.upper, e.levels)
+    a = Addresses(e.orders, e.accounts, e.account_step, e.ids, e.blocks, e.upper, e.levels)
     now = e.time
     for m in range(start, count):
         message, outcome = message_at(messages, m), outcome_at(outcomes, m)

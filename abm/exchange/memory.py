@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from abm.clearing.rules import Bracket, Margin, Mark, initial_rate
-from abm.exchange.compilation import Component, accessor
+from abm.exchange.compilation import Component, accessor, inlined
 from abm.exchange.description import MONEY_UNITS, NS, PPM
 from abm.exchange.instrument import Breaker, Instrument, MarketWideBreaker, PriceBand, VolatilityAuction
 from abm.exchange.messages import EVENT, LIQUIDATION, MESSAGE, OUTCOME, TRADE, Kind, Phase, Records
@@ -211,6 +211,9 @@ HOLDING = np.dtype(
         ("pad2", i1, 12),
     ]
 )
+PAIR = np.dtype([("account", ACCOUNT), ("holding", HOLDING)])
+"""An account with its position beside it, where there is but one instrument: who is drawn at random then costs one place in memory, not two."""
+
 MARGIN = np.dtype(
     [
         ("first_bracket", i8),
@@ -297,6 +300,7 @@ class Addresses(NamedTuple):
 
     orders: int
     accounts: int
+    account_step: int
     ids: int
     blocks: int
     upper: int
@@ -364,6 +368,8 @@ ENGINE = np.dtype(
         ("fee_income", i8),
         ("n_instruments", i8),
         ("n_accounts", i8),
+        ("account_step", i8),  # bytes from one account to the next
+        ("holding_step", i8),
         ("n_ids", i8),
         ("n_owners", i8),  # accounts, or owners seen so far where there are none
         ("highest_id", i8),  # of the orders that were made
@@ -421,8 +427,8 @@ timer_at = accessor(TIMER)
 rule_at = accessor(RULE)
 tenth_at = accessor(TENTH)
 group_at = accessor(GROUP)
-account_at = accessor(ACCOUNT)
-holding_at = accessor(HOLDING)
+_account_record = accessor(ACCOUNT)
+_holding_record = accessor(HOLDING)
 fee_at = accessor(FEE)
 trade_at = accessor(TRADE)
 event_at = accessor(EVENT)
@@ -437,6 +443,18 @@ feed_at = accessor(GROUP)
 move_at = accessor(MOVE)
 score_at = accessor(SCORE)
 liquidation_at = accessor(LIQUIDATION)
+
+
+@inlined
+def account_at(a: Any, owner: int) -> Any:
+    """The record of an account. `a` is whatever has the addresses of the tables, as in `levels`."""
+    return _account_record(a.accounts + np.int64(owner) * a.account_step, 0)
+
+
+@inlined
+def holding_at(e: Any, slot: int) -> Any:
+    """The record of a position: those of instrument `i` begin behind slot `i * e.n_accounts`."""
+    return _holding_record(e.holdings + np.int64(slot) * e.holding_step, 0)
 
 
 def component(function: Callable[..., Any]) -> Any:
@@ -497,9 +515,8 @@ class Memory:
             for tier in range(tiers):
                 fee = instrument.fees[min(tier, len(instrument.fees) - 1)]
                 fees[i * tiers + tier] = (round(fee.maker * PPM), round(fee.taker * PPM))
-        self._put("accounts", aligned(max(accounts + margined, 16), ACCOUNT))
         engine["n_owners"] = accounts + margined or 16
-        self._put("holdings", aligned(1 + engine["n_accounts"] * len(instruments), HOLDING))
+        self._lay_out_accounts(len(instruments), accounts + margined)
         for name, size in (
             ("orders", 1024),
             ("terms", 1024),
@@ -525,6 +542,17 @@ class Memory:
         self.tables[name] = array
         self[name] = array.ctypes.data
         return array
+
+    def _lay_out_accounts(self, instruments: int, accounts: int) -> None:
+        """Lay positions out instrument by instrument, so that what nobody holds takes no memory; those of the only one beside their accounts."""
+        if instruments == 1 and accounts > 0:
+            pairs = aligned(1 + accounts, PAIR)
+            rows, positions = pairs["account"][1:], pairs["holding"]
+        else:
+            rows, positions = aligned(accounts or 16, ACCOUNT), aligned(1 + accounts * instruments, HOLDING)
+        self._put("accounts", rows)
+        self._put("holdings", positions)
+        self["account_step"], self["holding_step"] = rows.strides[0], positions.strides[0]
 
     def _lay_out_books(self, instruments: Sequence[Instrument], ledger: bool) -> None:
         books = self._put("books", np.zeros(len(instruments), BOOK))
