@@ -5,6 +5,7 @@ the kernels a branch. Everything is sized by what is there or has been touched, 
 range (`blocks`, `upper`) are zero pages that the operating system hands out when first written.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -279,6 +280,7 @@ TABLES = {
     "scores": SCORE,
 }
 OUTPUTS = {"trades": TRADE, "events": EVENT, "liquidations": LIQUIDATION}
+MANY = 4096  # records from which on an output is handed over and not copied
 _NONE = {name: np.empty(0, dtype) for name, dtype in OUTPUTS.items()}
 _RAW = {name: np.dtype((np.void, dtype.itemsize)) for name, dtype in OUTPUTS.items()}
 STYLES, DEFICITS = ("full", "ladder", "staged"), ("rank", "water", "socialise")
@@ -480,6 +482,36 @@ def aligned(size: int, dtype: np.dtype[np.void]) -> Records:
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
+def _holders(arrays: list[Records], place: int) -> int:
+    return sys.getrefcount(arrays[place])
+
+
+_NOBODY = _holders([np.empty(0, TRADE)], 0)  # else
+
+
+class Lent:
+    """Arrays of one layout that went out with reports, to be written again once nobody holds them or a part of them.
+
+    Their pages are there. Those of a new array are cleared by the operating system as they are first written, which takes as long as a
+    twentieth of the pass that fills them.
+    """
+
+    def __init__(self, dtype: np.dtype[np.void]) -> None:
+        self._dtype = dtype
+        self._arrays: list[Records] = []
+
+    def take(self, size: int) -> Records:
+        """An array of at least `size` records, whatever they hold."""
+        for place in range(len(self._arrays)):
+            if len(self._arrays[place]) >= size and _holders(self._arrays, place) == _NOBODY:
+                return self._arrays.pop(place)
+        return np.empty(size, self._dtype)
+
+    def lend(self, array: Records) -> None:
+        """Remember an array that goes out: two at most, as a caller holds the last report while the next one is made."""
+        self._arrays = [*self._arrays[-1:], array]
+
+
 class Memory:
     """Owns the arrays behind one exchange and the `ENGINE` record that tells the kernels where they are."""
 
@@ -488,6 +520,7 @@ class Memory:
         self._words = self.engine.view(np.int64)
         self.tables: dict[str, Records] = {}
         self._messages = 0
+        self._lent = {name: Lent(dtype) for name, dtype in {**OUTPUTS, "outcomes": OUTCOME}.items()}
         margined = ledger and any(instrument.margin for instrument in instruments)
         engine = self.engine[0]
         engine["n_instruments"] = len(instruments)
@@ -700,7 +733,16 @@ class Memory:
         fresh = self["fresh"]
         for name in ("orders", "terms"):
             self.grow(name, fresh + messages + 1, fresh)
+        self._room("trades", "trade_room", messages // 4)  # most tapes are done in one go then
         self._messages = messages
+
+    def outcomes(self, count: int) -> Records:
+        """An array for the outcomes of so many messages."""
+        if count <= MANY:
+            return np.empty(count, OUTCOME)
+        array = self._lent["outcomes"].take(count)
+        self._lent["outcomes"].lend(array)
+        return array[:count]
 
     def admit(self, message: np.void, ahead: int) -> None:
         """Make room for the order id and the owner of a message if they are beyond those known, and for `ahead` more ids like it."""
@@ -744,8 +786,9 @@ class Memory:
             return _NONE[name]
         table = self.tables[name]
         self[f"n_{name}"] = 0
-        if used > 4096:
-            self._put(name, np.empty(len(table), OUTPUTS[name]))
+        if used > MANY:
+            self._put(name, self._lent[name].take(len(table)))
+            self._lent[name].lend(table)
             return table[:used]
         # As bytes, since NumPy copies records field by field
         return table[:used].view(_RAW[name]).copy().view(OUTPUTS[name])
