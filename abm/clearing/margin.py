@@ -53,18 +53,18 @@ def bracket_of(e: Any, i: int, amount: int) -> Any:
 
 
 @inlined
-def needed(e: Any, i: int, amount: int) -> int:
+def needed(e: Any, book: Any, i: int, amount: int) -> int:
     """Maintenance margin of a position of this notional."""
-    bracket = bracket_at(e.brackets, margin_at(e.margins, i).first_bracket)
-    if amount > bracket.up_to:
-        bracket = bracket_of(e, i, amount)
+    if amount <= book.up_to:
+        return part_of(amount, book.maintenance)
+    bracket = bracket_of(e, i, amount)
     return max(np.int64(0), part_of(amount, bracket.rate) - bracket.cum)
 
 
 @compiled
 def maintenance(e: Any, book: Any, i: int, price: int, position: int) -> int:
     """Maintenance margin of a position at a price."""
-    return needed(e, i, notional(book, price, abs(position)))
+    return needed(e, book, i, notional(book, price, abs(position)))
 
 
 @compiled
@@ -370,7 +370,7 @@ def index_after_fill(e: Any, book: Any, i: int, owner: int, account: Any, holdin
     if (np.int64(position != 0) & lone & ~(reached & np.int64(key != 0))) != 0 and paused == 0:
         key += np.int64(key == 0) * (1 + short * (np.int64(book.n_ticks) - 2))  # not in the index: as far as prices go
         amount = notional(book, key, abs(position))
-        left = np.int64(holding.margin if isolated else account.cash) - needed(e, i, amount)
+        left = np.int64(holding.margin if isolated else account.cash) - needed(e, book, i, amount)
         left += amount * (1 - 2 * (short ^ np.int64(book.inverse)))
         if not book.spot:
             left -= holding.basis

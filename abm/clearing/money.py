@@ -88,7 +88,7 @@ def share(amount: int, lots: int, whole: int) -> int:
 def notional(book: Any, price: int, lots: int) -> int:
     """Money that `lots` amount to at `price`."""
     if book.inverse:
-        return lots * book.unit // price
+        return np.int64(np.uint64(lots * book.unit) // np.uint64(price))  # unsigned: half the code in each caller
     return np.int64(price) * lots * book.unit
 
 

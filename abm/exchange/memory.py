@@ -110,6 +110,10 @@ BOOK = np.dtype(
         ("max_lots", i8),
         ("day_end", i8),
         ("open_interest", i8),  # lots, both sides counted
+        ("dearest", i8),  # highest fee of any tier, parts per million
+        ("up_to", i8),  # of the first margin bracket, with its rates
+        ("initial", i8),
+        ("maintenance", i8),
         ("n_ticks", i4),
         ("last", i4),
         ("mark", i4),
@@ -225,7 +229,6 @@ MARGIN = np.dtype(
         ("stage", i8),
         ("staged_above", i8),  # money
         ("pause", i8),  # ns
-        ("dearest", i8),  # highest fee of any tier, parts per million
         ("interval", i8),  # of funding, ns
         ("next_funding", i8),
         ("slice", i8),  # ns between two samples of the basis; 0 = none
@@ -662,7 +665,7 @@ class Memory:
             if instrument.margin is None or not ledger:
                 continue
             self._describe(rows[i], instrument.margin)
-            rows[i]["dearest"] = round(max(max(fee.maker, fee.taker) for fee in instrument.fees) * PPM)
+            self.tables["books"][i]["dearest"] = round(max(max(fee.maker, fee.taker) for fee in instrument.fees) * PPM)
             self.set_brackets(i, instrument.margin.rows)
             self.tables["books"][i]["watch"] = instrument.margin.mark != "operator"
             mark = instrument.margin.mark if isinstance(instrument.margin.mark, Mark) else Mark()
@@ -715,6 +718,8 @@ class Memory:
             end = np.iinfo(np.int64).max if bracket.up_to is None else round(bracket.up_to * MONEY_UNITS)
             rows[k] = (end, rate, cum, initial_rate(bracket.leverage))
         row["first_bracket"], row["n_brackets"] = len(old), len(rows)
+        book: Any = self.tables["books"][i]
+        book["up_to"], book["initial"], book["maintenance"] = rows[0]["up_to"], rows[0]["initial"], rows[0]["rate"]
         self._put("brackets", np.concatenate([old, rows]))
 
     def grow(self, name: str, size: int, used: int) -> None:
