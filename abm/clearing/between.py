@@ -64,7 +64,7 @@ def enter(engine: Any, rows: Any, cash: Any, i: int, lots: Any, costs: Any) -> N
     e = engine[0]
     for n in range(len(rows)):
         owner = np.int64(rows[n])
-        account = account_at(e.accounts, owner)
+        account = account_at(e, owner)
         account.cash += cash[n]
         if i >= 0 and lots[n] != 0:
             _enter_lots(e, i, owner, lots[n], costs[n])
@@ -75,7 +75,7 @@ def enter(engine: Any, rows: Any, cash: Any, i: int, lots: Any, costs: Any) -> N
 
 @compiled
 def _enter_lots(e: Any, i: int, owner: int, lots: int, cost: int) -> None:
-    account, holding, book = account_at(e.accounts, owner), holding_of(e, owner, i), book_at(e.books, i)
+    account, holding, book = account_at(e, owner), holding_of(e, owner, i), book_at(e.books, i)
     before = np.int64(holding.position)
     if lots < 0 and before != 0:
         cost = -share(holding.basis, min(-lots, abs(before)), abs(before))
@@ -110,7 +110,7 @@ def open_positions(engine: Any, i: int, rows: Any, lots: Any, costs: Any) -> int
         owner = np.int64(rows[n])
         if lots[n] == 0:
             continue
-        account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
+        account, holding = account_at(e, owner), holding_of(e, owner, i)
         holding.position, holding.basis = lots[n], costs[n]
         book.open_interest += abs(lots[n])
         e.stamp += 1
@@ -147,7 +147,7 @@ def move_margin(engine: Any, i: int, rows: Any, amounts: Any) -> int:
     for n in range(len(rows)):
         owner, amount = np.int64(rows[n]), amounts[n]
         holding = holding_of(e, owner, i)
-        account_at(e.accounts, owner).cash -= amount
+        account_at(e, owner).cash -= amount
         holding.margin += amount
         index_isolated(e, i, owner)
         lose_cash(e, owner, amount)
@@ -211,7 +211,7 @@ def pay_funding(engine: Any, i: int, rate: int) -> None:
         if holding.flags & ISOLATED:
             holding.margin -= part
         else:
-            account_at(e.accounts, owner).cash -= part
+            account_at(e, owner).cash -= part
         if owner != e.fund:
             lose(e, i, owner, part)
     margin.rate = float(rate) / BILLION
@@ -228,7 +228,7 @@ def settle_variation(engine: Any, i: int, price: int, expires: bool) -> None:
     e = engine[0]
     book = book_at(e.books, i)
     for owner in range(e.n_accounts):
-        account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
+        account, holding = account_at(e, owner), holding_of(e, owner, i)
         position = np.int64(holding.position)
         if position == 0:
             continue
@@ -262,7 +262,7 @@ def _close(e: Any, book: Any, i: int, owner: int, price: int, account: Any, hold
     if account.cash < 0 and account.cross == 0 and owner != e.fund:
         missing = -account.cash
         account.cash = 0
-        account_at(e.accounts, e.fund).cash -= missing
+        account_at(e, e.fund).cash -= missing
         record(e, DEFAULTED, i, owner, e.fund, side, 0, price, 0, np.int64(book.mark), missing, 0)
 
 
@@ -272,7 +272,7 @@ def charge_interest(engine: Any, rate: int) -> int:
     e = engine[0]
     charged = np.int64(0)
     for owner in range(e.n_accounts):
-        account = account_at(e.accounts, owner)
+        account = account_at(e, owner)
         if account.cash < 0 and owner != e.fund:
             debt = -account.cash
             part = (debt // BILLION) * rate + (debt % BILLION) * rate // BILLION
@@ -287,14 +287,14 @@ def charge_interest(engine: Any, rate: int) -> int:
 def socialise(engine: Any) -> int:
     """Let session profits pay what the insurance fund lacks, each in proportion, and begin a new session. Answers what was paid."""
     e = engine[0]
-    fund = account_at(e.accounts, e.fund)
+    fund = account_at(e, e.fund)
     profits, paid = np.int64(0), np.int64(0)
     for owner in range(e.n_accounts):
         if owner != e.fund:
-            profits += max(np.int64(0), account_at(e.accounts, owner).session)
+            profits += max(np.int64(0), account_at(e, owner).session)
     deficit = min(max(np.int64(0), -fund.cash), profits)
     for owner in range(e.n_accounts):
-        account = account_at(e.accounts, owner)
+        account = account_at(e, owner)
         if deficit > 0 and account.session > 0 and owner != e.fund:
             part = min(portion(account.session, deficit, profits), max(np.int64(0), free_cash(e, owner)))
             account.cash -= part
@@ -331,8 +331,8 @@ def read_equity(engine: Any, rows: Any, equity: Any) -> None:
     e = engine[0]
     for n in range(len(rows)):
         owner = np.int64(rows[n])
-        total = np.int64(account_at(e.accounts, owner).cash)
-        k = np.int64(account_at(e.accounts, owner).held)
+        total = np.int64(account_at(e, owner).cash)
+        k = np.int64(account_at(e, owner).held)
         while k != 0:
             holding = holding_of(e, owner, k - 1)
             total += holding.margin + contribution(book_at(e.books, k - 1), holding)
@@ -386,7 +386,7 @@ def read_faults(engine: Any, faults: Any) -> None:
     """
     e = engine[0]
     for owner in range(e.n_accounts):
-        account, crossed = account_at(e.accounts, owner), np.int64(0)
+        account, crossed = account_at(e, owner), np.int64(0)
         for i in range(e.n_instruments):
             holding, book = holding_of(e, owner, i), book_at(e.books, i)
             if book.money != ON_MARGIN:

@@ -243,7 +243,7 @@ def transfer(e: Any) -> int:
     """Transfer what is left of the position named in the engine record at its bankruptcy price; 0 where Python must make room first."""
     slot = e.transferring
     k, owner = (slot - 1) // e.n_accounts, (slot - 1) % e.n_accounts
-    book, holding, margin = book_at(e.books, k), holding_at(e.holdings, slot), margin_at(e.margins, k)
+    book, holding, margin = book_at(e.books, k), holding_at(e, slot), margin_at(e.margins, k)
     if e.score_room < e.n_accounts or e.n_liquidations + 8 > e.liquidation_room:
         e.wanted = 64
         return 0
@@ -258,12 +258,12 @@ def transfer(e: Any) -> int:
         return 0
     if holding.position != 0:  # nobody is left on the other side
         _swap(e, book, k, owner, e.fund, abs(np.int64(holding.position)), TAKEN_OVER)
-    account = account_at(e.accounts, owner)
+    account = account_at(e, owner)
     gained = account.cash - e.transfer_cash
     if (holding.flags & ISOLATED) != 0 and margin.style != LADDER and gained > 0:
         account.cash -= gained
         lose_cash(e, owner, gained)
-        account_at(e.accounts, e.fund).cash += gained
+        account_at(e, e.fund).cash += gained
         liquidation_at(e.liquidations, e.n_liquidations - 1).amount += gained
     index_again(e, k, owner)
     e.transferring = e.wanted = 0

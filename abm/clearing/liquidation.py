@@ -62,7 +62,7 @@ def _cancel_orders(e: Any, owner: int, instrument: int) -> None:
 def _heaviest(e: Any, owner: int) -> int:
     """The instrument in continuous trading in which an account's crossed position needs most maintenance."""
     chosen, most = np.int64(-1), np.int64(-1)
-    k = np.int64(account_at(e.accounts, owner).held)
+    k = np.int64(account_at(e, owner).held)
     while k != 0:
         holding, book = holding_of(e, owner, k - 1), book_at(e.books, k - 1)
         if holding.position != 0 and (holding.flags & ISOLATED) == 0 and book.phase == CONTINUOUS:
@@ -139,9 +139,9 @@ def _fee_to_fund(e: Any, owner: int, k: int, amount: int, isolated: bool) -> Non
     if isolated and holding.position != 0 and margin_at(e.margins, k).style == LADDER:
         holding.margin -= amount
     else:
-        account_at(e.accounts, owner).cash -= amount
+        account_at(e, owner).cash -= amount
         lose_cash(e, owner, amount)
-    account_at(e.accounts, e.fund).cash += amount
+    account_at(e, e.fund).cash += amount
 
 
 @compiled
@@ -155,7 +155,7 @@ def _due_to_fund(e: Any, book: Any, owner: int, k: int, first: int, limit: int, 
         worth += value(book, np.int64(row.price), np.int64(row.quantity))
     margin, holding = margin_at(e.margins, k), holding_of(e, owner, k)
     isolated = (holding.flags & ISOLATED) != 0
-    gained = account_at(e.accounts, owner).cash - cash
+    gained = account_at(e, owner).cash - cash
     left = gained if isolated and (holding.position == 0 or margin.style != LADDER) else equity_behind(e, owner, k)
     due = (
         fee_of(paid, margin.fee)
@@ -168,7 +168,7 @@ def _due_to_fund(e: Any, book: Any, owner: int, k: int, first: int, limit: int, 
 @component
 def liquidate(e: Any, book: Any, i: int, slot: int) -> int:
     """Liquidate the account of a position that is due at the mark of instrument `i`; 0 where Python must make room before that can go on."""
-    due = holding_at(e.holdings, slot)
+    due = holding_at(e, slot)
     owner = slot - 1 - i * e.n_accounts
     short = due.position < 0
     parent = _parent(e, book, i, np.int64(due.key), short)
@@ -192,7 +192,7 @@ def liquidate(e: Any, book: Any, i: int, slot: int) -> int:
         if staged:
             lots = -fee_of(-lots, margin.stage)
     side = np.int64(1) if position > 0 else np.int64(0)
-    first, cash = e.n_trades, np.int64(account_at(e.accounts, owner).cash)
+    first, cash = e.n_trades, np.int64(account_at(e, owner).cash)
     e.free_of_fee = owner
     if lots < abs(position):
         e.saving = owner
@@ -212,7 +212,7 @@ def liquidate(e: Any, book: Any, i: int, slot: int) -> int:
         if holding.position != 0:
             holding.flags = holding.flags | PAUSED
             if not isolated:
-                account_at(e.accounts, owner).paused = 1 + k * e.n_accounts + owner
+                account_at(e, owner).paused = 1 + k * e.n_accounts + owner
             index_again(e, k, owner)
             token = np.int64(holding.since & 0x7FFFFFFF)
             set_timer(e, e.time + margin.pause, RESUME, 1 + k * e.n_accounts + owner, token, 0)
@@ -220,5 +220,5 @@ def liquidate(e: Any, book: Any, i: int, slot: int) -> int:
     if e.filled == lots or holding.position == 0 or own.hit >= 0 or slack(e, owner, k) > 0:
         return 1
     e.transferring, e.transfer_price, e.transfer_parent = 1 + k * e.n_accounts + owner, limit, parent
-    e.transfer_cash = np.int64(account_at(e.accounts, owner).cash)
+    e.transfer_cash = np.int64(account_at(e, owner).cash)
     return transfer(e)

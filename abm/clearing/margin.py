@@ -53,18 +53,18 @@ def bracket_of(e: Any, i: int, amount: int) -> Any:
 
 
 @inlined
-def needed(e: Any, i: int, amount: int) -> int:
+def needed(e: Any, book: Any, i: int, amount: int) -> int:
     """Maintenance margin of a position of this notional."""
-    bracket = bracket_at(e.brackets, margin_at(e.margins, i).first_bracket)
-    if amount > bracket.up_to:
-        bracket = bracket_of(e, i, amount)
+    if amount <= book.up_to:
+        return part_of(amount, book.maintenance)
+    bracket = bracket_of(e, i, amount)
     return max(np.int64(0), part_of(amount, bracket.rate) - bracket.cum)
 
 
 @compiled
 def maintenance(e: Any, book: Any, i: int, price: int, position: int) -> int:
     """Maintenance margin of a position at a price."""
-    return needed(e, i, notional(book, price, abs(position)))
+    return needed(e, book, i, notional(book, price, abs(position)))
 
 
 @compiled
@@ -84,7 +84,7 @@ def slack(e: Any, owner: int, i: int) -> int:
 @compiled
 def account_slack(e: Any, owner: int) -> int:
     """Equity less maintenance of an account's cash and crossed positions."""
-    account = account_at(e.accounts, owner)
+    account = account_at(e, owner)
     total = np.int64(account.cash)
     k = np.int64(account.held)
     while k != 0:
@@ -103,8 +103,8 @@ def equity_behind(e: Any, owner: int, k: int) -> int:
     holding, book = holding_of(e, owner, k), book_at(e.books, k)
     if holding.flags & ISOLATED:
         return holding.margin + contribution(book, holding)
-    total = np.int64(account_at(e.accounts, owner).cash)
-    k = np.int64(account_at(e.accounts, owner).held)
+    total = np.int64(account_at(e, owner).cash)
+    k = np.int64(account_at(e, owner).held)
     while k != 0:
         other = holding_of(e, owner, k - 1)
         if other.position != 0 and (other.flags & ISOLATED) == 0:
@@ -180,11 +180,11 @@ def unindex(e: Any, i: int, slot: int, holding: Any) -> None:
     level = level_of(e, queue, np.int64(holding.key))
     following, before = np.int64(holding.next), np.int64(holding.prev)
     if before != 0:
-        holding_at(e.holdings, before).next = following
+        holding_at(e, before).next = following
     else:
         level.head = following
     if following != 0:
-        holding_at(e.holdings, following).prev = before
+        holding_at(e, following).prev = before
     else:
         level.tail = before
     if level.head == 0:
@@ -217,7 +217,7 @@ def put_in_index(e: Any, i: int, slot: int, holding: Any, tick: int, short: int)
     if before == 0:
         level.head = slot
         return
-    ahead = holding_at(e.holdings, before)
+    ahead = holding_at(e, before)
     ahead.next = slot
     if ahead.since > holding.since:
         level.hidden = 1  # of positions: not in order
@@ -235,29 +235,27 @@ def sort_level(e: Any, level: Any) -> None:
             right, n_left = left, np.int64(0)
             while n_left < width and right != 0:
                 n_left += 1
-                right = np.int64(holding_at(e.holdings, right).next)
+                right = np.int64(holding_at(e, right).next)
             n_right = width
             while n_left > 0 or (n_right > 0 and right != 0):
                 take_left = n_left > 0 and (
-                    n_right == 0
-                    or right == 0
-                    or holding_at(e.holdings, left).since < holding_at(e.holdings, right).since
+                    n_right == 0 or right == 0 or holding_at(e, left).since < holding_at(e, right).since
                 )
                 chosen = left if take_left else right
                 if take_left:
-                    left = np.int64(holding_at(e.holdings, left).next)
+                    left = np.int64(holding_at(e, left).next)
                     n_left -= 1
                 else:
-                    right = np.int64(holding_at(e.holdings, right).next)
+                    right = np.int64(holding_at(e, right).next)
                     n_right -= 1
                 if tail == 0:
                     level.head = chosen
                 else:
-                    holding_at(e.holdings, tail).next = chosen
-                holding_at(e.holdings, chosen).prev = tail
+                    holding_at(e, tail).next = chosen
+                holding_at(e, chosen).prev = tail
                 tail = chosen
             left = right
-        holding_at(e.holdings, tail).next = 0
+        holding_at(e, tail).next = 0
         level.tail = tail
         width *= 2
 
@@ -285,7 +283,7 @@ def is_paused(e: Any, owner: int, holding: Any) -> bool:
     """Whether a position is not to be liquidated for the time being: it is paused, or another crossed one of its account is."""
     if holding.flags & ISOLATED:
         return (holding.flags & PAUSED) != 0
-    return account_at(e.accounts, owner).paused != 0
+    return account_at(e, owner).paused != 0
 
 
 @compiled
@@ -322,7 +320,7 @@ def index_isolated(e: Any, i: int, owner: int) -> int:
 @component
 def index_account(e: Any, owner: int) -> int:
     """Bring the places of an account's crossed positions in the index up to date. Those that still serve together are left. Answers 0."""
-    account = account_at(e.accounts, owner)
+    account = account_at(e, owner)
     loss = account_slack(e, owner)
     there = np.int64(0)
     k = np.int64(account.held)
@@ -372,7 +370,7 @@ def index_after_fill(e: Any, book: Any, i: int, owner: int, account: Any, holdin
     if (np.int64(position != 0) & lone & ~(reached & np.int64(key != 0))) != 0 and paused == 0:
         key += np.int64(key == 0) * (1 + short * (np.int64(book.n_ticks) - 2))  # not in the index: as far as prices go
         amount = notional(book, key, abs(position))
-        left = np.int64(holding.margin if isolated else account.cash) - needed(e, i, amount)
+        left = np.int64(holding.margin if isolated else account.cash) - needed(e, book, i, amount)
         left += amount * (1 - 2 * (short ^ np.int64(book.inverse)))
         if not book.spot:
             left -= holding.basis
@@ -413,7 +411,7 @@ def lose(e: Any, i: int, owner: int, amount: int) -> None:
 @compiled
 def lose_cash(e: Any, owner: int, amount: int) -> None:
     """Cash left (or, below 0, reached) an account: look whether its crossed positions are still indexed where they should be."""
-    account = account_at(e.accounts, owner)
+    account = account_at(e, owner)
     if account.cross != 0:
         account.headroom -= amount
         if account.headroom < 0:
@@ -433,7 +431,7 @@ def next_due(e: Any, book: Any, i: int) -> int:
             if level.hidden:
                 sort_level(e, level)
             slot = np.int64(level.head)
-            holding = holding_at(e.holdings, slot)
+            holding = holding_at(e, slot)
             owner = slot - 1 - i * e.n_accounts
             loss = slack(e, owner, i)
             if loss > 0:
@@ -467,7 +465,7 @@ def look_elsewhere(e: Any, book: Any, i: int) -> None:
         while tick != queue.none and (book.mark <= tick if short == 0 else book.mark >= tick):
             slot = np.int64(level_of(e, queue, tick).head)
             while slot != 0:
-                holding = holding_at(e.holdings, slot)
+                holding = holding_at(e, slot)
                 following = np.int64(holding.next)
                 if (holding.flags & ISOLATED) == 0:
                     index_account(e, slot - 1 - i * e.n_accounts)
@@ -479,6 +477,6 @@ def look_elsewhere(e: Any, book: Any, i: int) -> None:
 def list_holding(e: Any, i: int, owner: int, holding: Any) -> None:
     """Have an account know that it holds, or held, this instrument."""
     if (holding.flags & LISTED) == 0:
-        account = account_at(e.accounts, owner)
+        account = account_at(e, owner)
         holding.flags = holding.flags | LISTED
         holding.next_held, account.held = account.held, i + 1

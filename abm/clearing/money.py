@@ -6,10 +6,10 @@ import numpy as np
 
 from abm.exchange.compilation import accessor, compiled, inlined, prefetch
 from abm.exchange.description import PPM
-from abm.exchange.memory import HOLDING, ISOLATED, account_at, book_at, bracket_at, fee_at, holding_at, margin_at
+from abm.exchange.memory import ISOLATED, account_at, book_at, bracket_at, fee_at, holding_at, margin_at
 
-second_line_at = accessor(np.dtype([("half", np.uint8, HOLDING.itemsize // 2)]))
-"""Halves of position records: the second is what only trades touch."""
+line_at = accessor(np.dtype([("part", np.uint8, 64)]))
+"""Cache lines: a position has two, of which the second is what only trades touch."""
 
 
 SMALL = 2**63 // PPM
@@ -88,7 +88,7 @@ def share(amount: int, lots: int, whole: int) -> int:
 def notional(book: Any, price: int, lots: int) -> int:
     """Money that `lots` amount to at `price`."""
     if book.inverse:
-        return lots * book.unit // price
+        return np.int64(np.uint64(lots * book.unit) // np.uint64(price))  # unsigned: half the code in each caller
     return np.int64(price) * lots * book.unit
 
 
@@ -107,24 +107,23 @@ def closing_lots(position: int, sign: int, lots: int) -> int:
 @inlined
 def holding_of(e: Any, owner: int, instrument: int) -> Any:
     """The row of an account's position in an instrument."""
-    return holding_at(e.holdings, 1 + np.int64(instrument) * e.n_accounts + owner)
+    return holding_at(e, 1 + np.int64(instrument) * e.n_accounts + owner)
 
 
 @inlined
 def prefetch_account(e: Any, i: int, owner: int) -> None:
     """Have an account and its position fetched: they will be needed soon."""
     if owner >= 0:
-        prefetch(account_at(e.accounts, owner))
-        prefetch(holding_of(e, owner, i))
-        prefetch(second_line_at(e.holdings, 2 * (1 + np.int64(i) * e.n_accounts + owner) + 1))
+        prefetch(account_at(e, owner))
+        place = e.holdings + (1 + np.int64(i) * e.n_accounts + owner) * e.holding_step
+        prefetch(line_at(place, 0))
+        prefetch(line_at(place, 1))
 
 
 @compiled
 def rates_of(e: Any, owner: int, instrument: int) -> Any:
     """The account's maker and taker fee in the instrument, in parts per million."""
-    return fee_at(
-        e.fees, np.int64(instrument) * e.tiers + min(np.int64(account_at(e.accounts, owner).tier), e.tiers - 1)
-    )
+    return fee_at(e.fees, np.int64(instrument) * e.tiers + min(np.int64(account_at(e, owner).tier), e.tiers - 1))
 
 
 @inlined
@@ -150,7 +149,7 @@ def contribution(book: Any, holding: Any) -> int:
 @compiled
 def free_collateral(e: Any, owner: int) -> int:
     """Cash that is not reserved, and what crossed positions add to it over their initial margins."""
-    account = account_at(e.accounts, owner)
+    account = account_at(e, owner)
     free = account.cash - account.reserved
     if account.cross != 0:
         k = np.int64(account.held)
@@ -165,6 +164,6 @@ def free_collateral(e: Any, owner: int) -> int:
 @compiled
 def free_cash(e: Any, owner: int) -> int:
     """Cash that the account may pay out: not reserved, nor needed behind crossed positions."""
-    account = account_at(e.accounts, owner)
+    account = account_at(e, owner)
     free = account.cash - account.reserved
     return free if account.cross == 0 else min(free, free_collateral(e, owner))

@@ -126,7 +126,7 @@ def _fill_side(
     e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int, rate: int, ordered: int
 ) -> None:
     """One side of a fill. What differs from fill to fill at random is reckoned without branches."""
-    account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
+    account, holding = account_at(e, owner), holding_of(e, owner, i)
     sign, before, cash, posted = (
         1 - 2 * side,
         np.int64(holding.position),
@@ -188,5 +188,5 @@ def _cover(e: Any, book: Any, i: int, owner: int, side: int, price: int, account
     if (holding.flags & ISOLATED) != 0 and holding.position != 0:
         holding.margin -= missing
         return
-    account_at(e.accounts, e.fund).cash -= missing
+    account_at(e, e.fund).cash -= missing
     record(e, DEFAULTED, i, owner, e.fund, side, 0, price, 0, np.int64(book.mark), missing, 0)

@@ -139,7 +139,7 @@ def hold_margin(e: Any, book: Any, order: Any, before: int, after: int) -> int:
         holding.asks += change
     else:
         holding.bids += change
-    reserve(account_at(e.accounts, order.owner), holding)
+    reserve(account_at(e, order.owner), holding)
     return 0
 
 
@@ -153,7 +153,7 @@ def hold(e: Any, book: Any, order: Any, before: int, after: int) -> None:
     if order.flags & SELL:
         holding_of(e, order.owner, order.instrument).reserved += change
     else:
-        account_at(e.accounts, order.owner).reserved += change
+        account_at(e, order.owner).reserved += change
 
 
 @inlined
@@ -166,7 +166,7 @@ def hold_ordered(e: Any, book: Any, i: int, owner: int, side: int, price: int, l
         holding.bids += ordered
     else:
         holding.asks += ordered
-    reserve(account_at(e.accounts, owner), holding)
+    reserve(account_at(e, owner), holding)
 
 
 @inlined
@@ -179,14 +179,16 @@ def release_order(e: Any, book: Any, i: int, order: Any) -> None:
         holding.asks -= ordered
     else:
         holding.bids -= ordered
-    reserve(account_at(e.accounts, owner), holding)
+    reserve(account_at(e, owner), holding)
 
 
 @inlined
-def released(e: Any, book: Any, order: Any, before: int, after: int) -> int:
+def released(e: Any, book: Any, i: int, order: Any, price: int, before: int, after: int) -> int:
     """Release what a plain resting order reserves for the lots that are filled now: at once, or answer the margin for its fill to release."""
     if book.money == ON_MARGIN:
-        return held(e, book, order, before) - held(e, book, order, after)
+        rate = initial_of(holding_of(e, np.int64(order.owner), i))
+        whole = part_of(notional(book, price, before), rate)
+        return whole - part_of(notional(book, price, after), rate) if after != 0 else whole
     if book.money != 0:
         hold(e, book, order, before, after)
     return np.int64(0)
@@ -223,7 +225,7 @@ def margin_refusal(e: Any, book: Any, i: int, owner: int, side: int, price: int,
     need += max(np.int64(0), value(book, price, sign * opening) - value(book, np.int64(book.mark), sign * opening))
     if need <= 0:
         return 0
-    account = account_at(e.accounts, owner)
+    account = account_at(e, owner)
     means = account.cash - account.reserved
     if account.cross != 0:
         free = free_collateral(e, owner)
@@ -234,7 +236,7 @@ def margin_refusal(e: Any, book: Any, i: int, owner: int, side: int, price: int,
 @component
 def close_margin(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int) -> int:
     """`quick_margin` where the means are short, or the order closes: what it needs is reckoned to the unit."""
-    account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
+    account, holding = account_at(e, owner), holding_of(e, owner, i)
     position, rate = np.int64(holding.position), initial_of(holding)
     sign = 1 - 2 * side
     opening, after = lots - closing_lots(position, sign, lots), abs(position + sign * lots)
@@ -259,20 +261,23 @@ def close_margin(e: Any, book: Any, i: int, owner: int, side: int, price: int, l
 def quick_margin(e: Any, book: Any, i: int, owner: int, side: int, price: int, lots: int) -> int:
     """Initial margin of an order that passes check 9, or -1 where that takes the long way round: another bracket, several crossed positions.
 
-    Most owners have means for more than the order can need: as if all of it opened, and beside what else they reserve. One branch tells, as
-    which side an order is on, what its owner holds and in which mode, come at random.
+    Most owners have means for more than the order can need: as if all of it opened, and beside what else they reserve. What is reckoned for that
+    is kept short, and without branches where it comes at random: which side an order is on, what its owner holds and in which mode.
     """
-    account, holding = account_at(e.accounts, owner), holding_of(e, owner, i)
-    position, rate = np.int64(holding.position), initial_of(holding)
-    amount, margin = notional(book, price, lots), margin_at(e.margins, i)
+    if book.inverse:
+        return close_margin(e, book, i, owner, side, price, lots)
+    account, holding = account_at(e, owner), holding_of(e, owner, i)
+    position, rate, mark, unit = np.int64(holding.position), initial_of(holding), np.int64(book.mark), book.unit
+    amount = price * lots * unit
     ordered = part_of(amount, rate)
-    most = ordered + abs(amount - notional(book, np.int64(book.mark), lots)) + 1  # of an inverse perpetual, rounded
-    most += ((amount >> 19) + 1) * margin.dearest  # 2^19 is less than a million
+    most = ordered + abs(price - mark) * lots * unit
+    most += ((amount >> 19) + 1) * book.dearest  # 2^19 is less than a million
     crossed = np.int64(position != 0) * (1 - np.int64(holding.flags & ISOLATED))
-    means = account.cash - account.reserved + crossed * (contribution(book, holding) - holding.offset // 2)
-    bracket = bracket_at(e.brackets, margin.first_bracket)
-    ample = np.int64(account.cross == crossed) & np.int64(rate >= bracket.initial) & np.int64(most <= means)
-    ample &= np.int64(notional(book, price, abs(position) + lots) <= bracket.up_to)
+    gained = position * mark * unit - holding.offset // 2
+    if not book.spot:
+        gained -= holding.basis
+    ample = account.cross == crossed and most <= account.cash - account.reserved + crossed * gained
+    ample = ample and rate >= book.initial and price * (abs(position) + lots) * unit <= book.up_to
     if ample:
         return ordered
     return close_margin(e, book, i, owner, side, price, lots)

@@ -20,7 +20,7 @@ def pay_in_full(e: Any, book: Any, i: int, owner: int, side: int, price: int, lo
     amount = np.int64(price) * lots * book.unit
     rates = rates_of(e, owner, i)
     fee = fee_of(amount, rates.taker if takes else rates.maker)
-    account = account_at(e.accounts, owner)
+    account = account_at(e, owner)
     account.session += move(e, book, holding_of(e, owner, i), side, price, lots, fee) - fee
     change = (2 * side - 1) * amount - fee
     account.cash += change

@@ -45,10 +45,11 @@ def _used(memory: Memory) -> dict[str, int]:
 
 def _filled(rows: Records) -> Any:
     """Places of the records that hold anything; in pieces, as most of a large table may be pages that were never written."""
-    words, step = rows.view(np.uint32).reshape(len(rows), -1), 2**22
+    step = 2**28 // rows.itemsize
     pieces = []
     for start in range(0, len(rows), step):
-        piece = words[start : start + step]
+        part = np.ascontiguousarray(rows[start : start + step])
+        piece = part.view(np.uint32).reshape(len(part), -1)
         pieces.append(start + np.flatnonzero(piece[:, 0] if piece.shape[1] == 1 else piece.any(axis=1)))
     return np.concatenate([np.zeros(0, np.int64), *pieces])
 

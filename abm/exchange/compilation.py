@@ -177,7 +177,7 @@ def prefetch(_context: Any, record: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         place = builder.bitcast(arguments[0], pointer)
-        builder.call(function, [place, ir.Constant(flag, 1), ir.Constant(flag, 3), ir.Constant(flag, 1)])
+        builder.call(function, [place, ir.Constant(flag, 0), ir.Constant(flag, 3), ir.Constant(flag, 1)])
         return ir.Constant(ir.IntType(64), 0)
 
     return types.int64(record), build

@@ -332,14 +332,14 @@ def take(
                 special = True
                 break
             if lots < maker.quantity:
-                ordered = released(e, book, maker, maker.quantity, maker.quantity - lots)
+                ordered = released(e, book, i, maker, tick, maker.quantity, maker.quantity - lots)
                 trade(e, book, i, tick, lots, maker, taker, owner, side, reason, ordered)
                 maker.quantity -= lots
                 gone += lots
                 lots = np.int64(0)
             else:
                 full = maker.quantity
-                ordered = released(e, book, maker, full, 0)
+                ordered = released(e, book, i, maker, tick, full, 0)
                 trade(e, book, i, tick, full, maker, taker, owner, side, reason, ordered)
                 gone += full
                 lots -= full

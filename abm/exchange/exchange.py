@@ -203,11 +203,11 @@ class Exchange:
             ValueError: the tape goes back in time; what stands before that has been processed.
         """
         tape = np.ascontiguousarray(tape, MESSAGE)
-        outcomes = np.empty(len(tape), OUTCOME)
         if len(tape) == 0:
-            return Report(np.empty(0, TRADE), outcomes, np.empty(0, EVENT), np.empty(0, LIQUIDATION))
+            return Report(np.empty(0, TRADE), np.empty(0, OUTCOME), np.empty(0, EVENT), np.empty(0, LIQUIDATION))
         memory, done, last = self._memory, 0, len(tape)
         memory.prepare(last)
+        outcomes = memory.outcomes(last)
         messages, answers = address(tape), address(outcomes)
         parts: list[list[Records]] = [[], [], [*self._forced]]
         while True:

@@ -150,8 +150,8 @@ def next_level(a: Any, queue: Any, tick: int) -> int:
 
 
 @inlined
-def append(a: Any, e: Any, queue: Any, slot: int, order: Any, tick: int) -> None:
-    """Put an order at the back of its level: a displayed one before those that are hidden."""
+def _opened(a: Any, e: Any, queue: Any, slot: int, tick: int) -> Any:
+    """The level at `tick`, of which the order in `slot` is the first where it had none."""
     block = block_at(a.blocks, queue.block0 + (tick >> 6))
     if block.page == 0:
         block.page = e.next_page
@@ -167,6 +167,13 @@ def append(a: Any, e: Any, queue: Any, slot: int, order: Any, tick: int) -> None
         elif tick < queue.best:
             queue.best = tick
         level.head = slot
+    return level
+
+
+@inlined
+def append(a: Any, e: Any, queue: Any, slot: int, order: Any, tick: int) -> None:
+    """Put an order at the back of its level: a displayed one before those that are hidden."""
+    level = _opened(a, e, queue, slot, tick)
     if (order.flags & HIDDEN) == 0:
         level.quantity += order.quantity
         level.count += 1
@@ -175,9 +182,26 @@ def append(a: Any, e: Any, queue: Any, slot: int, order: Any, tick: int) -> None
             return
     elif level.hidden == 0:
         level.hidden = slot
-    order.prev = level.tail
-    order.next = 0
-    order_at(a.orders, level.tail).next = slot  # record 0 takes it where the level was empty
+    _put_last(a, level, slot, order)
+
+
+@inlined
+def append_plain(a: Any, e: Any, queue: Any, slot: int, order: Any, tick: int, lots: int) -> None:
+    """`append` for an order of `lots` known to be displayed."""
+    level = _opened(a, e, queue, slot, tick)
+    level.quantity += lots
+    level.count += 1
+    if level.hidden != 0:
+        _insert_before_hidden(a, level, slot, order)
+    else:
+        _put_last(a, level, slot, order)
+
+
+@inlined
+def _put_last(a: Any, level: Any, slot: int, order: Any) -> None:
+    last = level.tail
+    order.prev, order.next = last, 0
+    order_at(a.orders, last).next = slot  # record 0 takes it where the level was empty
     level.tail = slot
 
 

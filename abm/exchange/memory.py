@@ -5,13 +5,14 @@ the kernels a branch. Everything is sized by what is there or has been touched, 
 range (`blocks`, `upper`) are zero pages that the operating system hands out when first written.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from abm.clearing.rules import Bracket, Margin, Mark, initial_rate
-from abm.exchange.compilation import Component, accessor
+from abm.exchange.compilation import Component, accessor, inlined
 from abm.exchange.description import MONEY_UNITS, NS, PPM
 from abm.exchange.instrument import Breaker, Instrument, MarketWideBreaker, PriceBand, VolatilityAuction
 from abm.exchange.messages import EVENT, LIQUIDATION, MESSAGE, OUTCOME, SHIFT, TRADE, Kind, Phase, Records
@@ -109,6 +110,10 @@ BOOK = np.dtype(
         ("max_lots", i8),
         ("day_end", i8),
         ("open_interest", i8),  # lots, both sides counted
+        ("dearest", i8),  # highest fee of any tier, parts per million
+        ("up_to", i8),  # of the first margin bracket, with its rates
+        ("initial", i8),
+        ("maintenance", i8),
         ("n_ticks", i4),
         ("last", i4),
         ("mark", i4),
@@ -211,6 +216,9 @@ HOLDING = np.dtype(
         ("pad2", i1, 12),
     ]
 )
+PAIR = np.dtype([("account", ACCOUNT), ("holding", HOLDING)])
+"""An account with its position beside it, where there is but one instrument: who is drawn at random then costs one place in memory, not two."""
+
 MARGIN = np.dtype(
     [
         ("first_bracket", i8),
@@ -221,7 +229,6 @@ MARGIN = np.dtype(
         ("stage", i8),
         ("staged_above", i8),  # money
         ("pause", i8),  # ns
-        ("dearest", i8),  # highest fee of any tier, parts per million
         ("interval", i8),  # of funding, ns
         ("next_funding", i8),
         ("slice", i8),  # ns between two samples of the basis; 0 = none
@@ -279,6 +286,7 @@ TABLES = {
     "shifts": SHIFT,
 }
 OUTPUTS = {"trades": TRADE, "events": EVENT, "liquidations": LIQUIDATION}
+MANY = 4096  # records from which on an output is handed over and not copied
 _NONE = {name: np.empty(0, dtype) for name, dtype in OUTPUTS.items()}
 _RAW = {name: np.dtype((np.void, dtype.itemsize)) for name, dtype in OUTPUTS.items()}
 STYLES, DEFICITS = ("full", "ladder", "staged"), ("rank", "water", "socialise")
@@ -300,6 +308,7 @@ class Addresses(NamedTuple):
 
     orders: int
     accounts: int
+    account_step: int
     ids: int
     blocks: int
     upper: int
@@ -368,6 +377,8 @@ ENGINE = np.dtype(
         ("fee_income", i8),
         ("n_instruments", i8),
         ("n_accounts", i8),
+        ("account_step", i8),  # bytes from one account to the next
+        ("holding_step", i8),
         ("n_ids", i8),
         ("n_owners", i8),  # accounts, or owners seen so far where there are none
         ("highest_id", i8),  # of the orders that were made
@@ -429,8 +440,8 @@ timer_at = accessor(TIMER)
 rule_at = accessor(RULE)
 tenth_at = accessor(TENTH)
 group_at = accessor(GROUP)
-account_at = accessor(ACCOUNT)
-holding_at = accessor(HOLDING)
+_account_record = accessor(ACCOUNT)
+_holding_record = accessor(HOLDING)
 fee_at = accessor(FEE)
 trade_at = accessor(TRADE)
 event_at = accessor(EVENT)
@@ -447,6 +458,18 @@ quote_at = accessor(QUOTE)
 shift_at = accessor(SHIFT)
 score_at = accessor(SCORE)
 liquidation_at = accessor(LIQUIDATION)
+
+
+@inlined
+def account_at(a: Any, owner: int) -> Any:
+    """The record of an account. `a` is whatever has the addresses of the tables, as in `levels`."""
+    return _account_record(a.accounts + np.int64(owner) * a.account_step, 0)
+
+
+@inlined
+def holding_at(e: Any, slot: int) -> Any:
+    """The record of a position: those of instrument `i` begin behind slot `i * e.n_accounts`."""
+    return _holding_record(e.holdings + np.int64(slot) * e.holding_step, 0)
 
 
 def component(function: Callable[..., Any]) -> Any:
@@ -472,6 +495,36 @@ def aligned(size: int, dtype: np.dtype[np.void]) -> Records:
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
+def _holders(arrays: list[Records], place: int) -> int:
+    return sys.getrefcount(arrays[place])
+
+
+_NOBODY = _holders([np.empty(0, TRADE)], 0)  # else
+
+
+class Lent:
+    """Arrays of one layout that went out with reports, to be written again once nobody holds them or a part of them.
+
+    Their pages are there. Those of a new array are cleared by the operating system as they are first written, which takes as long as a
+    twentieth of the pass that fills them.
+    """
+
+    def __init__(self, dtype: np.dtype[np.void]) -> None:
+        self._dtype = dtype
+        self._arrays: list[Records] = []
+
+    def take(self, size: int) -> Records:
+        """An array of at least `size` records, whatever they hold."""
+        for place in range(len(self._arrays)):
+            if len(self._arrays[place]) >= size and _holders(self._arrays, place) == _NOBODY:
+                return self._arrays.pop(place)
+        return np.empty(size, self._dtype)
+
+    def lend(self, array: Records) -> None:
+        """Remember an array that goes out: two at most, as a caller holds the last report while the next one is made."""
+        self._arrays = [*self._arrays[-1:], array]
+
+
 class Memory:
     """Owns the arrays behind one exchange and the `ENGINE` record that tells the kernels where they are."""
 
@@ -480,6 +533,7 @@ class Memory:
         self._words = self.engine.view(np.int64)
         self.tables: dict[str, Records] = {}
         self._messages = 0
+        self._lent = {name: Lent(dtype) for name, dtype in {**OUTPUTS, "outcomes": OUTCOME}.items()}
         margined = ledger and any(instrument.margin for instrument in instruments)
         engine = self.engine[0]
         engine["n_instruments"] = len(instruments)
@@ -510,9 +564,8 @@ class Memory:
             for tier in range(tiers):
                 fee = instrument.fees[min(tier, len(instrument.fees) - 1)]
                 fees[i * tiers + tier] = (round(fee.maker * PPM), round(fee.taker * PPM))
-        self._put("accounts", aligned(max(accounts + margined, 16), ACCOUNT))
         engine["n_owners"] = accounts + margined or 16
-        self._put("holdings", aligned(1 + engine["n_accounts"] * len(instruments), HOLDING))
+        self._lay_out_accounts(len(instruments), accounts + margined)
         for name, size in (
             ("orders", 1024),
             ("terms", 1024),
@@ -539,6 +592,17 @@ class Memory:
         self.tables[name] = array
         self[name] = array.ctypes.data
         return array
+
+    def _lay_out_accounts(self, instruments: int, accounts: int) -> None:
+        """Lay positions out instrument by instrument, so that what nobody holds takes no memory; those of the only one beside their accounts."""
+        if instruments == 1 and accounts > 0:
+            pairs = aligned(1 + accounts, PAIR)
+            rows, positions = pairs["account"][1:], pairs["holding"]
+        else:
+            rows, positions = aligned(accounts or 16, ACCOUNT), aligned(1 + accounts * instruments, HOLDING)
+        self._put("accounts", rows)
+        self._put("holdings", positions)
+        self["account_step"], self["holding_step"] = rows.strides[0], positions.strides[0]
 
     def _lay_out_books(self, instruments: Sequence[Instrument], ledger: bool) -> None:
         books = self._put("books", np.zeros(len(instruments), BOOK))
@@ -616,7 +680,7 @@ class Memory:
             if instrument.margin is None or not ledger:
                 continue
             self._describe(rows[i], instrument.margin)
-            rows[i]["dearest"] = round(max(max(fee.maker, fee.taker) for fee in instrument.fees) * PPM)
+            self.tables["books"][i]["dearest"] = round(max(max(fee.maker, fee.taker) for fee in instrument.fees) * PPM)
             self.set_brackets(i, instrument.margin.rows)
             self.tables["books"][i]["watch"] = instrument.margin.mark != "operator"
             mark = instrument.margin.mark if isinstance(instrument.margin.mark, Mark) else Mark()
@@ -669,6 +733,8 @@ class Memory:
             end = np.iinfo(np.int64).max if bracket.up_to is None else round(bracket.up_to * MONEY_UNITS)
             rows[k] = (end, rate, cum, initial_rate(bracket.leverage))
         row["first_bracket"], row["n_brackets"] = len(old), len(rows)
+        book: Any = self.tables["books"][i]
+        book["up_to"], book["initial"], book["maintenance"] = rows[0]["up_to"], rows[0]["initial"], rows[0]["rate"]
         self._put("brackets", np.concatenate([old, rows]))
 
     def grow(self, name: str, size: int, used: int) -> None:
@@ -688,9 +754,18 @@ class Memory:
         fresh = self["fresh"]
         for name in ("orders", "terms"):
             self.grow(name, fresh + messages + 1, fresh)
+        self._room("trades", "trade_room", messages // 4)  # most tapes are done in one go then
         self._messages = self["expected"] = messages
         if self["noting"]:
             self._room_for_shifts()
+
+    def outcomes(self, count: int) -> Records:
+        """An array for the outcomes of so many messages."""
+        if count <= MANY:
+            return np.empty(count, OUTCOME)
+        array = self._lent["outcomes"].take(count)
+        self._lent["outcomes"].lend(array)
+        return array[:count]
 
     def admit(self, message: np.void, ahead: int) -> None:
         """Make room for the order id and the owner of a message if they are beyond those known, and for `ahead` more ids like it."""
@@ -741,8 +816,9 @@ class Memory:
             return _NONE[name]
         table = self.tables[name]
         self[f"n_{name}"] = 0
-        if used > 4096:
-            self._put(name, np.empty(len(table), OUTPUTS[name]))
+        if used > MANY:
+            self._put(name, self._lent[name].take(len(table)))
+            self._lent[name].lend(table)
             return table[:used]
         # As bytes, since NumPy copies records field by field
         return table[:used].view(_RAW[name]).copy().view(OUTPUTS[name])

@@ -124,7 +124,7 @@ def new_slot(a: Any, e: Any, order_id: int, owner: int) -> int:
     row.slot = slot
     e.potential += 1
     if owner >= 0:
-        account = account_at(a.accounts, owner)
+        account = account_at(a, owner)
         row.before = account.last
         account.last = order_id
     return np.int64(slot)
@@ -146,7 +146,7 @@ def oldest_of(e: Any, owner: int) -> int:
     Orders of one owner form a chain from the latest back. Those that end are not taken out: here they are, as the chain is turned round. So an
     order costs its owner's chain one step at most, once.
     """
-    order_id, newer = np.int64(account_at(e.accounts, owner).last), np.int64(0)
+    order_id, newer = np.int64(account_at(e, owner).last), np.int64(0)
     while order_id != 0:
         row = id_at(e.ids, order_id)
         older = np.int64(row.before)
@@ -154,14 +154,14 @@ def oldest_of(e: Any, owner: int) -> int:
             row.before = newer
             newer = order_id
         order_id = older
-    account_at(e.accounts, owner).last = 0
+    account_at(e, owner).last = 0
     return newer
 
 
 @compiled
 def newer_of(e: Any, owner: int, order_id: int) -> int:
     """The order after one found by `oldest_of`, 0 for none, as the chain is turned back; one that has ended meanwhile is left out."""
-    row, account = id_at(e.ids, order_id), account_at(e.accounts, owner)
+    row, account = id_at(e.ids, order_id), account_at(e, owner)
     newer = np.int64(row.before)
     if row.slot > 0:
         row.before = account.last

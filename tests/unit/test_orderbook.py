@@ -15,6 +15,8 @@ from abm.exchange import (
     Side,
     Status,
 )
+from abm.exchange.memory import MANY, Lent
+from abm.exchange.messages import EVENT, Records
 
 
 @pytest.fixture
@@ -227,3 +229,40 @@ def test_prices_far_apart_cost_no_walk_and_little_memory() -> None:
     exchange.match(cancel)
     assert exchange.view().best_ask[0] == 999_999_999
     assert exchange._memory.engine["next_page"][0] <= 4
+
+
+def crossing_pairs(first_id: int, count: int, price: int) -> Records:
+    """A buy and a sale that trade, `count` times over."""
+    tape = np.zeros(2 * count, MESSAGE)
+    tape["order"], tape["owner"], tape["quantity"] = first_id + np.arange(2 * count), -1, 1
+    tape["price"], tape["side"][1::2] = price, Side.SELL
+    return tape
+
+
+def test_a_long_report_stays_as_it_is_for_as_long_as_a_part_of_it_is_held() -> None:
+    exchange = Exchange([Instrument(name="x", tick=1.0, lot=1.0, max_price=1000.0)])
+    length = 2 * MANY
+    prices, filled, reports = [], [], []
+    for k in range(6):
+        report = exchange.match(crossing_pairs(1 + 2 * length * k, length, 100 + k))
+        if k % 2 == 0:
+            prices.append(report.trades["price"][10:])
+            filled.append(report.outcomes["filled"])
+        else:
+            reports.append(report)
+            del reports[:-1]
+    assert [set(held.tolist()) for held in prices] == [{100}, {102}, {104}]
+    assert all(held.tolist() == [0, 1] * length for held in filled)
+    assert set(reports[0].trades["price"].tolist()) == {105}
+
+
+def test_a_lent_array_is_written_again_only_once_nobody_holds_a_part_of_it() -> None:
+    lent = Lent(EVENT)
+    array = lent.take(10)
+    place, part = array.ctypes.data, array["price"][2:5]
+    lent.lend(array)
+    del array
+    assert lent.take(5).ctypes.data != place
+    del part
+    assert lent.take(11).ctypes.data != place
+    assert lent.take(5).ctypes.data == place
