@@ -12,7 +12,7 @@ from abm.exchange import Exchange, Instrument, Side
 from abm.exchange.messages import MESSAGE, Records
 from tests.property.engine import Engine
 from tests.reference.exchange import ReferenceExchange
-from tests.reference.tapes import MARGIN_MIXES, MarginedHistory, margined_histories, random_margined_history
+from tests.reference.tapes import MARGIN_MIXES, STEADY_MIX, MarginedHistory, margined_histories, random_margined_history
 
 HOLDINGS = ("position", "basis", "margin", "realised", "fees_paid", "funding")
 VIEW = ("best_bid", "best_ask", "last", "mark", "phase")
@@ -111,6 +111,11 @@ def test_agrees_whatever_the_batches(size: int, seed: int) -> None:
 @pytest.mark.parametrize("mix", range(len(MARGIN_MIXES)))
 def test_agrees_on_long_tapes_of_each_mix(mix: int) -> None:
     compare(random_margined_history(30_000 + mix, 1500, mix=MARGIN_MIXES[mix]), 500)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_agrees_where_nothing_waits_to_follow(seed: int) -> None:
+    compare(random_margined_history(33_000 + seed, 1000, mix=STEADY_MIX), 500)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -12,7 +12,7 @@ from abm.exchange import CheckpointError, Exchange, Kind, Phase
 from abm.exchange.messages import Records
 from tests.property.engine import Engine, assert_levels_agree
 from tests.reference.exchange import ReferenceExchange
-from tests.reference.tapes import MIXES, History, histories, random_history
+from tests.reference.tapes import MIXES, STEADY_MIX, History, histories, random_history
 
 VIEW = ("best_bid", "best_ask", "bid_quantity", "ask_quantity", "last", "mark", "reference", "phase")
 
@@ -76,6 +76,11 @@ def test_agrees_whatever_the_batches(size: int, seed: int) -> None:
 @pytest.mark.parametrize("mix", range(len(MIXES)))
 def test_agrees_on_long_tapes_of_each_mix(mix: int) -> None:
     compare(random_history(30_000 + mix, 1500, mix=MIXES[mix]), 500)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_agrees_where_nothing_waits_to_follow(seed: int) -> None:
+    compare(random_history(33_000 + seed, 1000, mix=STEADY_MIX), 500)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -68,9 +68,11 @@ MIXES: tuple[dict[str, int], ...] = (
     {"PEGGED": 200, "REPLACE": 150, "CANCEL": 150},  # changes
     {"closing": 300, "MARKET": 150},  # positions that shrink under resting orders
     {"sweep": 250, "MARKET": 200, "REFERENCE": 40},  # deep trades
-    {"STOP": 0, "STOP_LIMIT": 0, "TRAILING_STOP": 0, "PEGGED": 0, "PHASE": 3, "UNCROSS": 2},  # nothing waits to follow
 )
 """Other weights for some kinds, to reach what the even mix seldom meets."""
+
+STEADY_MIX = {"STOP": 0, "STOP_LIMIT": 0, "TRAILING_STOP": 0, "PEGGED": 0, "PHASE": 3, "UNCROSS": 2}
+"""Nothing waits to follow an entry, so that most orders take the short way through the pass."""
 
 FLAGS = {
     Flag.NONE: 60,
@@ -638,7 +640,6 @@ MARGIN_MIXES: tuple[dict[str, int], ...] = (
     {"MARK": 250},
     {"PHASE": 40, "UNCROSS": 40, "REPLACE": 100},
     {"closing": 120, "PEGGED": 100},
-    {"STOP": 0, "STOP_LIMIT": 0, "TRAILING_STOP": 0, "PEGGED": 0, "PHASE": 2, "UNCROSS": 1},
 )
 DEEP_MIX = {"LIMIT": 1500, "MARKET": 200, "sweep": 80, "MARK": 6, "closing": 0, "PHASE": 3, "UNCROSS": 3, "PEGGED": 10}
 """For crowds: books in which the order of a liquidation finds something, so that one sets off the next."""
