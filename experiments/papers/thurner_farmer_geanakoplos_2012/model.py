@@ -64,11 +64,11 @@ class Config(Parameters):
     absence: int = Field(100, ge=2, description="steps until another fund takes its place")
     tick: float = Field(1e-4, ge=1e-5, le=0.01, description="smallest price step, in the value of a share")
     descent: float = Field(
-        0.0,
+        0.02,
         ge=0,
         le=0.5,
-        description="prices are called in such steps from the value down until there are buyers for all, in the value; "
-        "0 = each call halves what is left",
+        description="prices are called in such steps from the value down until there are buyers for all, in the value, which finds the highest "
+        "where several clear the market; 0 = each call halves what is left, which finds any of them",
     )
     tail: tuple[float, float] = Field(
         (1e-3, 0.1), description="shares of the returns between which their tail is fitted"
