@@ -73,6 +73,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.on_margin = np.array([instrument.margin is not None for instrument in instruments])
         news = described.news if described.channels.on("news") else News()
         self._common = NewsPaths(news, described.clock, described.seed)
+        self._paces = {name: self._pace_of(name) for name in described.instruments}
         self._fundamentals = {name: self._news_of(name) for name in described.instruments}
         self._steps_done = 0
         self._view: View | None = None
@@ -204,7 +205,21 @@ class Market(mesa.Model):  # type: ignore[misc]
         price = described.instruments[name].reference_price or 0.0
         loadings = news.loadings if described.channels.on("news") else {}
         common = self._common.of(name, loadings)
-        return fundamental_path(news, price, described.clock, described.seed, name, common)
+        return fundamental_path(news, price, described.clock, described.seed, name, common, self._paces[name])
+
+    def _pace_of(self, name: str) -> npt.NDArray[np.float64]:
+        """How fast news about an instrument comes at each step; that about a claim is about what it is a claim on."""
+        described = self._described
+        news = described.fundamentals.get(name, Fundamental())
+        if news.of:
+            return self._pace_of(news.of)
+        clock = described.clock
+        return news.pace.path(clock, described.seed, name) if news.pace is not None else np.ones(clock.steps)
+
+    def pace(self, instrument: str) -> float:
+        """How fast news about an instrument comes now, and people trade for it; 1 on average."""
+        path = self._paces[instrument]
+        return float(path[min(self._steps_done, len(path) - 1)])
 
     def fundamental(self, instrument: str, ahead: str | float = 0.0) -> float:
         """What an instrument is worth by the news so far, in currency. Only traders who follow the news may ask.

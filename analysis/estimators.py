@@ -3,6 +3,7 @@
 Returns are logarithmic, one for each interval, in time order. Nothing here depends on their unit, except where it says so.
 """
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
@@ -86,6 +87,37 @@ def ewma_residuals(returns: Numbers, decay: float = EWMA_DECAY) -> Numbers:
     variance = pd.Series(returns**2).ewm(alpha=1.0 - decay, adjust=False).mean().shift().to_numpy()
     settled = (np.arange(len(returns)) >= 1.0 / (1.0 - decay)) & (variance > 0)
     return returns[settled] / np.sqrt(variance[settled])
+
+
+def local_deviations(time: pd.Series, returns: Numbers, window: int = 270) -> Numbers:
+    """Returns over what is usual just then: of a law without jumps they are nearly normal (Lee and Mykland 2008, Rev. Financial Studies 21:2535).
+
+    What is usual is the bipower variation of the `window` returns before, which jumps hardly move, times how much each quarter of an
+    hour of the day (UTC) usually has: its median absolute return (after Boudt, Croux and Laurent 2011, J. Empirical Finance 18:353).
+    Not a number in the first window, and where nothing moved.
+    """
+    quarter = (time.dt.hour * 4 + time.dt.minute // 15).to_numpy()
+    usual = np.ones(len(returns))
+    for _ in range(2):  # the pattern is of returns over the local volatility, and that of returns over the pattern
+        size = pd.Series(np.abs(returns / usual))
+        local = np.sqrt((size * size.shift()).rolling(window - 1).mean().shift() * np.pi / 2.0).to_numpy()
+        middle = (
+            pd.Series(np.divide(size, local, out=np.full(len(size), NAN), where=local > 0)).groupby(quarter).median()
+        )
+        usual *= (middle / np.sqrt((middle**2).mean())).where(middle > 0, 1.0).reindex(quarter).to_numpy()
+    return np.divide(returns, usual * local, out=np.full(len(returns), NAN), where=local > 0)
+
+
+def jump_threshold(per_day: int, level: float = 0.01) -> float:
+    """Local deviations that the largest of a day's returns exceeds in `level` of days if there are no jumps (Lee and Mykland 2008, lemma 1).
+
+    Args:
+        per_day: Returns in a day.
+        level: How often it is said that there was a jump though there was none, days.
+    """
+    root = math.sqrt(2.0 * math.log(per_day))
+    centre = root - (math.log(math.pi) + math.log(math.log(per_day))) / (2.0 * root)
+    return centre - math.log(-math.log1p(-level)) / root
 
 
 def leverage(returns: Numbers, lags: int = 12) -> float:

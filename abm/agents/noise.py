@@ -85,7 +85,8 @@ class NoiseTraders(Population):
         book = view[self.config.instrument]
         if book.phase == Phase.CLOSED:
             return None
-        n = int(self._draw.poisson(self._mean * self.config.attention.factor(book, view.seconds, self._began)))
+        rate = self._mean * self.model.pace(self.config.instrument)
+        n = int(self._draw.poisson(rate * self.config.attention.factor(book, view.seconds, self._began)))
         if n == 0:
             return None
         who, side, size, price, tif = self._order.take(n)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 from pydantic import Field
+from scipy.special import ndtri
 
 from abm.agents.attention import Attention
 from abm.agents.base import Floats, Ints, Numbers, Population, TraderConfig, trader
@@ -100,7 +101,7 @@ class OrderSplittersConfig(TraderConfig):
         0.0,
         ge=0,
         le=3,
-        description="standard deviation of its logarithm; each account keeps to its own",
+        description="standard deviation of its logarithm; each account keeps to its own: the middles of equal parts of the law, a part each",
         examples=[1.0],
     )
     attention: Attention = Field(Attention(), description="how the number of pieces answers moves of the price")
@@ -126,7 +127,8 @@ class OrderSplitters(Population):
         self._draw, self._mean = self.random("number"), c.pieces * self.model.scenario.clock.step / 60.0
         self._began = self.model.scenario.clock.start.timestamp() % DAY
         self._hidden = HiddenOrders(c.tail, self.random("begin").random((self.size, 2)), c.most or math.inf)
-        widths = c.size_sigma * self.random("size").standard_normal(self.size)
+        # Of a few accounts drawn at random a month would hang on whether one of them is large.
+        widths = c.size_sigma * ndtri((np.arange(self.size) + 0.5) / max(self.size, 1))
         self._relative = np.exp(widths) / np.exp(widths).mean() if self.size else widths
         self._luck = Block(lambda n: luck.random((n, 3)))
         self.every_step = True
@@ -139,7 +141,8 @@ class OrderSplitters(Population):
     def decide(self, view: View) -> Records | None:
         """The pieces of this step."""
         book, c = view[self.config.instrument], self.config
-        n = int(self._draw.poisson(self._mean * c.attention.factor(book, view.seconds, self._began)))
+        rate = self._mean * self.model.pace(c.instrument)
+        n = int(self._draw.poisson(rate * c.attention.factor(book, view.seconds, self._began)))
         if n == 0:
             return None
         who, side = self._hidden.trade(self._luck.take(n))

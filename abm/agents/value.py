@@ -9,7 +9,7 @@ demand and supply form anew around where the market trades. In a future or perpe
 import numpy as np
 from pydantic import Field
 
-from abm.agents.base import Numbers, Population, TraderConfig, trader
+from abm.agents.base import Ints, Numbers, Population, TraderConfig, trader
 from abm.agents.view import View
 from abm.clock import Seconds
 from abm.exchange.messages import Phase, Reason, Records, join
@@ -45,6 +45,12 @@ class ValueConfig(TraderConfig):
     )
     look: Seconds = Field(600.0, gt=0, description="mean time between two looks of an account", examples=["10min"])
     pulse: Seconds = Field(5.0, gt=0, description="time between two rounds of looks", examples=["1min"])
+    alarm: float | None = Field(
+        None,
+        gt=0,
+        description="change of the value, in an account's own discounts, that makes it look at once. None: no news does",
+        examples=[1.0],
+    )
     display: float = Field(0.1, gt=0, le=1, description="fraction of a resting order that is shown", examples=[0.1])
 
 
@@ -63,6 +69,7 @@ class ValueTraders(Population):
         """Each account's weight of the price in what it holds for the value."""
         self._wakeups = Wakeups(self.random("look"), self.size, c.look)
         self._arrived = False
+        self._seen = np.full(self.size, self.model.fundamental(c.instrument))
         traded = self._instruments[self.model.exchange.index(c.instrument)]
         self._owned = traded.kind == "spot"
         if not self._owned and traded.margin is not None:
@@ -82,13 +89,11 @@ class ValueTraders(Population):
         book = view[self.config.instrument]
         if book.phase == Phase.CLOSED:
             return None
-        # At the opening the book is as patient people have left it.
-        who = self._wakeups.due(view.seconds) if self._arrived else np.arange(self.size)
-        self._arrived = True
+        value = self.model.fundamental(self.config.instrument)
+        who = self._looking(view.seconds, value)
         if len(who) == 0:
             return None
         discount = self.discount[who]
-        value = self.model.fundamental(self.config.instrument)
         held_for = value * (book.mid / value) ** self.anchoring[who]
         below, above = held_for * np.exp(-discount), held_for * np.exp(discount)
         fee = book.instrument.fees[min(self.config.tier, len(book.instrument.fees) - 1)].taker
@@ -105,3 +110,14 @@ class ValueTraders(Population):
                 self.limit_sell(book, above, np.maximum(offers, 0.0), **terms),
             ]
         )
+
+    def _looking(self, now: float, value: float) -> Ints:
+        """Whose turn it is, and who has heard that the value is no longer what its orders stand for."""
+        # At the opening the book is as patient people have left it.
+        who = self._wakeups.due(now) if self._arrived else np.arange(self.size)
+        self._arrived = True
+        if self.config.alarm is not None:
+            alarmed = np.abs(np.log(value / self._seen)) > self.config.alarm * self.discount
+            who = np.union1d(who, np.flatnonzero(alarmed))
+            self._seen[who] = value
+        return who

@@ -1,7 +1,7 @@
 """The fundamental value of an instrument: what the news of the moment says it is worth, whatever it trades at.
 
-A random walk in the logarithm, drawn for the whole run at once, and the common news that it takes on (`abm.world.news`). Traders who follow
-the news read it; nobody else knows it.
+A random walk in the logarithm with jumps, drawn for the whole run at once, and the common news that it takes on (`abm.world.news`). Traders
+who follow the news read it; nobody else knows it.
 """
 
 import math
@@ -9,13 +9,64 @@ import math
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
+from scipy.signal import lfilter
 
-from abm.clock import Clock
+from abm.clock import Clock, Seconds
 from abm.exchange.description import Frozen
 from abm.random import stream
 
+Floats = npt.NDArray[np.float64]
+
 YEAR = 365 * 86400.0
 """Seconds of a year of a market that never closes."""
+DAY = 86400.0
+
+
+class Pace(Frozen):
+    """How much news there is comes and goes, and with it how much is traded.
+
+    The logarithm of the rate is a stationary Ornstein-Uhlenbeck process; the rate is 1 on average. That what is heard comes at a rate with a
+    memory, and moves volume and volatility together, is the mixture of distributions (Clark 1973, Econometrica 41:135; Andersen 1996,
+    J. Finance 51:169).
+    """
+
+    deviation: float = Field(ge=0, le=2, description="standard deviation of the logarithm of the rate", examples=[0.5])
+    half_life: Seconds = Field(gt=0, description="of its memory", examples=["8h"])
+
+    def path(self, clock: Clock, seed: int, instrument: str) -> Floats:
+        """The rate at each step."""
+        keeps = 0.5 ** (clock.step / self.half_life)
+        shocks = stream(seed, f"fundamental/{instrument}", "pace").standard_normal(clock.steps)
+        shocks[1:] *= math.sqrt(1.0 - keeps**2)
+        logarithm = self.deviation * lfilter([1.0], [1.0, -keeps], shocks)
+        return np.asarray(np.exp(logarithm - self.deviation**2 / 2.0))
+
+
+class Jumps(Frozen):
+    """News that comes at once: at random times, up or down alike, of sizes with a power-law tail."""
+
+    per_day: float = Field(ge=0, le=1000, description="how many there are on average", examples=[1.4])
+    least: float = Field(gt=0, le=0.5, description="smallest, a logarithmic change of the value", examples=[0.0044])
+    tail: float = Field(gt=2, le=20, description="tail exponent of their sizes", examples=[3.3])
+
+    def draw(self, clock: Clock, seed: int, instrument: str, pace: Floats | float = 1.0) -> Floats:
+        """By how much they change the logarithm of the value in each step: a compound Poisson process (Merton 1976, J. Financial Economics 3:125).
+
+        Args:
+            clock: Of the run.
+            seed: Of the run.
+            instrument: Name; keys the random streams.
+            pace: Rate of news at each step, 1 on average.
+        """
+        name = f"fundamental/{instrument}"
+        number = stream(seed, name, "jumps").poisson(self.per_day * clock.step / DAY * pace, clock.steps)
+        up, size = stream(seed, name, "jump up").random, stream(seed, name, "jump size").random
+        moves = np.zeros(clock.steps)
+        for step in np.flatnonzero(number):
+            n = number[step]
+            sizes = self.least * (1.0 - size(n)) ** (-1.0 / self.tail)
+            moves[step] = np.where(up(n) < 0.5, sizes, -sizes).sum()
+        return moves
 
 
 class Fundamental(Frozen):
@@ -24,6 +75,10 @@ class Fundamental(Frozen):
     volatility: float = Field(
         0.42, ge=0, le=5, description="of the fundamental value by news of its own, a year", examples=[0.42]
     )
+    pace: Pace | None = Field(
+        None, description="how the rate of jumps and of trading comes and goes; steady where it is left out"
+    )
+    jumps: Jumps | None = Field(None, description="news that comes at once; none where it is left out")
     loadings: dict[str, float] = Field(
         default={},
         description="how much of the logarithmic moves of news.factors the value takes on",
@@ -34,8 +89,8 @@ class Fundamental(Frozen):
 
     @model_validator(mode="after")
     def _claim_or_value(self) -> "Fundamental":
-        if self.of and self.loadings:
-            raise ValueError("loadings are those of what it is a claim on (of); leave them out")
+        if self.of and (self.loadings or self.pace or self.jumps):
+            raise ValueError("loadings, pace and jumps are those of what it is a claim on (of); leave them out")
         if not self.of and self.ratio != 1.0:
             raise ValueError("ratio says how much of another instrument it stands for; name that by of")
         return self
@@ -47,8 +102,9 @@ def fundamental_path(
     clock: Clock,
     seed: int,
     instrument: str,
-    common: npt.NDArray[np.float64] | float = 0.0,
-) -> npt.NDArray[np.float64]:
+    common: Floats | float = 0.0,
+    pace: Floats | float = 1.0,
+) -> Floats:
     """The fundamental value before each step and after the last.
 
     Args:
@@ -58,9 +114,12 @@ def fundamental_path(
         seed: Of the run.
         instrument: Name; keys the random stream.
         common: What common news has added to the logarithm by each step.
+        pace: Rate of news at each step.
     """
     sigma = config.volatility * math.sqrt(clock.step / YEAR)
     moves = stream(seed, f"fundamental/{instrument}", "news").standard_normal(clock.steps)
     moves *= sigma
     moves -= sigma**2 / 2.0
+    if config.jumps is not None:
+        moves += config.jumps.draw(clock, seed, instrument, pace)
     return np.asarray(start * np.exp(np.concatenate(([0.0], np.cumsum(moves))) + common))

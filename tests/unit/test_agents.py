@@ -1,5 +1,7 @@
 """The kinds of traders: each does what its file says."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,25 @@ def test_value_demand_grows_as_the_power_of_the_discount() -> None:
     bids = np.concatenate([only.exchange.orders_of(int(row)) for row in value.rows[:50]])
     assert set(bids["side"].tolist()) == {Side.BUY, Side.SELL}
     assert (bids["reserve"] > 0).all()
+
+
+def test_news_makes_those_look_whose_orders_it_overtakes() -> None:
+    """A jump of 1 % in the value: who waits nearer than that looks at once, everybody else when it is his turn."""
+    only = market(
+        5, only=("value",), **{"traders.value.look": "1h", "traders.value.alarm": 1.0, "traders.value.anchoring": 0}
+    )
+    value = one(only, ValueTraders)
+    only.run_for(10)
+    before = {int(row): only.exchange.orders_of(int(row))["price"].max() for row in value.rows}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(only, "fundamental", lambda _name: 73_100 * 1.01)
+        only.run_for(10)
+    after = {row: only.exchange.orders_of(row)["price"].max() for row in before}
+    moved = np.array([after[row] != price for row, price in before.items()])
+    near = value.discount < math.log(1.01)
+    assert near.any()
+    assert moved[near].all()
+    assert moved[~near].mean() < 0.1
 
 
 def test_retail_panics_once_each_and_only_with_what_it_has() -> None:

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from typer.testing import CliRunner
 
+import abm
 from abm.clearing.ledger import Audit
 from abm.random import stream
 from abm.record import Result
@@ -22,6 +24,7 @@ from analysis.stylised import FACTS, Fact, interval90, reference_curves, stylise
 from analysis.stylised_figure import stylised_figure
 from experiments import cli
 from experiments.stylised_reference import CURVES, measure
+from experiments.stylised_windows import CANDLES, activity, jumps, windows
 
 Numbers = of.Numbers
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -126,6 +129,25 @@ def test_residuals_of_the_right_volatility_are_normal() -> None:
     assert residuals.std() == pytest.approx(1.0, abs=0.02)
     assert pd.Series(residuals).kurtosis() == pytest.approx(0.0, abs=0.15)
     assert pd.Series(returns).kurtosis() > 1.0
+
+
+def test_jumps_stand_out_from_a_volatility_that_varies() -> None:
+    """Normal returns with a daily cycle and a slow volatility: as many days with a jump as were allowed for, and the jumps put in."""
+    draws, n, days = rng("jumps"), 400 * 288, 400
+    time = pd.Series(pd.date_range("2025-01-01", periods=n, freq="5min", tz="UTC"))
+    cycle = 1.0 + 0.5 * np.sin(2 * np.pi * np.arange(n) / 288)
+    slow = np.exp(0.5 * np.sin(2 * np.pi * np.arange(n) / (20 * 288)))
+    returns = cycle * slow * draws.standard_normal(n)
+    threshold = of.jump_threshold(288)
+    assert threshold == pytest.approx(stats.norm.isf((1 - 0.99 ** (1 / 288)) / 2), abs=0.2)
+    deviations = of.local_deviations(time, returns)
+    assert np.nanstd(deviations) == pytest.approx(1.0, abs=0.03)
+    assert (np.abs(deviations) > threshold).sum() < 0.03 * days
+    at = draws.choice(np.arange(288, n), days, replace=False)
+    returns[at] += draws.choice([-10.0, 10.0], days) * cycle[at] * slow[at]
+    found = np.abs(of.local_deviations(time, returns)) > threshold
+    assert found[at].mean() > 0.99
+    assert found.sum() < 1.03 * days
 
 
 def test_leverage_has_its_sign() -> None:
@@ -478,3 +500,24 @@ def test_another_coin_lies_in_the_bands_of_bitcoin() -> None:
     assert facts["inside"].dropna().all()
     assert facts["inside"].notna().sum() == 13
     assert facts["low"].isna().all()
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data in {DATA}")
+def test_months_of_the_real_market_lie_in_the_bands_that_runs_of_a_month_are_held_to() -> None:
+    found = windows(read_candles(DATA / CANDLES))
+    assert (found["windows"] == 12).all()
+    assert (found["inside"] >= 10).all()
+    assert (found.loc[["acf_1", "hill", "excess_kurtosis", "kurtosis_slope"], "inside"] == 12).all()
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data in {DATA}")
+def test_news_of_calm_is_what_was_measured() -> None:
+    candles = read_candles(DATA / CANDLES)
+    news = abm.load("calm").fundamentals["btc-spot"]
+    assert news.jumps is not None
+    assert news.pace is not None
+    measured = jumps(sample(candles))
+    for key in ("per_day", "least", "tail"):
+        assert getattr(news.jumps, key) == pytest.approx(measured[key], rel=0.01)
+    volume = activity(candles)
+    assert news.pace.deviation == pytest.approx(volume["deviation"], rel=0.01)
