@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from abm.exchange.instrument import Instrument
-from abm.exchange.memory import COMPONENTS, ENGINE, OUTPUTS, TABLES, Memory
+from abm.exchange.memory import COMPONENT_NAMES, ENGINE, OUTPUTS, TABLES, Memory
 from abm.exchange.messages import Records
 
 FORMAT = "exit-cascade checkpoint"
 VERSION = 1
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
 SPARSE = ("blocks", "upper", "holdings", "ids")
-ADDRESSES = (*TABLES, *OUTPUTS, *COMPONENTS)
+ADDRESSES = (*TABLES, *OUTPUTS, *COMPONENT_NAMES)
 
 
 class CheckpointError(ValueError):

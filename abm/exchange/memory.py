@@ -313,7 +313,7 @@ class Addresses(NamedTuple):
 
 
 COMPONENTS: dict[str, Component] = {}
-_COMPONENT_NAMES = (
+COMPONENT_NAMES = (
     "cross",
     "meet",
     "share_level",
@@ -355,7 +355,7 @@ MARGIN_COMPONENTS = (
 """Called only where an instrument has margin, and compiled only then."""
 
 ENGINE = np.dtype(
-    [(name, i8) for name in (*TABLES, *OUTPUTS, *_COMPONENT_NAMES)]
+    [(name, i8) for name in (*TABLES, *OUTPUTS, *COMPONENT_NAMES)]
     + [
         ("time", i8),
         ("n_trades", i8),
@@ -489,7 +489,7 @@ def _holders(arrays: list[Records], place: int) -> int:
     return sys.getrefcount(arrays[place])
 
 
-_NOBODY = _holders([np.empty(0, TRADE)], 0)  # else
+_NOBODY = _holders([np.empty(0, TRADE)], 0)  # but a list like theirs
 
 
 class Lent:
