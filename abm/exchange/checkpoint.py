@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from abm.exchange.instrument import Instrument
-from abm.exchange.memory import COMPONENTS, ENGINE, OUTPUTS, TABLES, Memory
+from abm.exchange.memory import COMPONENT_NAMES, ENGINE, OUTPUTS, TABLES, Memory
 from abm.exchange.messages import Records
 
 FORMAT = "exit-cascade checkpoint"
 VERSION = 2
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
 SPARSE = ("blocks", "upper", "holdings", "ids")
+ADDRESSES = (*TABLES, *OUTPUTS, *COMPONENT_NAMES)
 
 
 class CheckpointError(ValueError):
@@ -57,15 +58,13 @@ def _filled(rows: Records) -> Any:
 def _members(memory: Memory) -> Iterator[tuple[str, Any]]:
     import pyarrow as pa
 
-    addresses = {*TABLES, *OUTPUTS, *COMPONENTS}  # of this process; whoever reads the file has its own
-
     def columns(rows: Records) -> dict[str, Any]:
         names = [field for field in rows.dtype.names or () if not field.startswith("pad")]
         return {field: pa.array(np.ascontiguousarray(rows[field])) for field in names}
 
     yield (
         "engine",
-        pa.table({field: column for field, column in columns(memory.engine).items() if field not in addresses}),
+        pa.table({field: column for field, column in columns(memory.engine).items() if field not in ADDRESSES}),
     )
     for name, count in _used(memory).items():
         rows = memory.tables[name][:count]

@@ -776,7 +776,7 @@ def look_ahead(a: Any, e: Any, messages: int, m: int) -> None:
         owner, i = np.int64(soon.owner), np.int64(soon.instrument)
         if e.margined:
             prefetch(holding_of(e, owner, i))
-            if soon.kind == MARKET and 0 <= i < e.n_instruments:
+            if (soon.kind == MARKET or soon.tif == IOC) and 0 <= i < e.n_instruments:
                 queue = queue_at(e.queues, i * QUEUES + 1 - (soon.side & 1))
                 if queue.best != queue.none:
                     first = order_at(a.orders, level_of(a, queue, np.int64(queue.best)).head)
@@ -795,6 +795,14 @@ def look_at_accounts(a: Any, messages: int, m: int) -> None:
     """Have the accounts of sixteen messages fetched: the processor waits for their pages side by side, and not for one after the other."""
     for k in range(m, m + 16):
         prefetch(account_at(a, np.int64(message_at(messages, k).owner)))
+
+
+@compiled
+def look_at_level(e: Any, soon: Any) -> None:
+    """Have the level fetched at which a later order may come to rest. Plain orders do without: theirs are few, near the best price."""
+    i, price = np.int64(soon.instrument), np.int64(soon.price)
+    if soon.kind == LIMIT and 0 <= i < e.n_instruments and 0 < price < book_at(e.books, i).n_ticks:
+        prefetch(level_of(e, queue_at(e.queues, i * QUEUES + (soon.side & 1)), price))
 
 
 @inlined
@@ -856,6 +864,8 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
             or (message.order >= e.n_ids and creates_order(message))
         ):
             return m
+        if m + 8 < count:
+            look_at_level(e, message_at(messages, m + 8))
         if not process(e, message, outcome):
             return m + 1
     return count

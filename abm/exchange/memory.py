@@ -67,6 +67,11 @@ ORDER = np.dtype(
 
 TERM = np.dtype(
     [
+        ("tif", i1),  # first, as this is all that many an order's end has to look at
+        ("kind", i1),
+        ("flags", i1),  # as sent
+        ("self_trade", i1),
+        ("list", i1),  # 0 none, 1 dependents, 2 activation
         ("reserve", i8),  # lots of an iceberg not shown
         ("display", i8),
         ("expiry", i8),
@@ -77,11 +82,6 @@ TERM = np.dtype(
         ("limit", i4),  # of a stop limit or peg
         ("distance", i4),  # of a trailing stop or peg
         ("extreme", i4),  # best reference a trailing stop has seen; 0 = none yet
-        ("tif", i1),
-        ("kind", i1),
-        ("flags", i1),  # as sent
-        ("self_trade", i1),
-        ("list", i1),  # 0 none, 1 dependents, 2 activation
     ],
     align=True,
 )
@@ -316,7 +316,7 @@ class Addresses(NamedTuple):
 
 
 COMPONENTS: dict[str, Component] = {}
-_COMPONENT_NAMES = (
+COMPONENT_NAMES = (
     "cross",
     "meet",
     "share_level",
@@ -359,7 +359,7 @@ MARGIN_COMPONENTS = (
 """Called only where an instrument has margin, and compiled only then."""
 
 ENGINE = np.dtype(
-    [(name, i8) for name in (*TABLES, *OUTPUTS, *_COMPONENT_NAMES)]
+    [(name, i8) for name in (*TABLES, *OUTPUTS, *COMPONENT_NAMES)]
     + [
         ("time", i8),
         ("n_trades", i8),
@@ -499,7 +499,7 @@ def _holders(arrays: list[Records], place: int) -> int:
     return sys.getrefcount(arrays[place])
 
 
-_NOBODY = _holders([np.empty(0, TRADE)], 0)  # else
+_NOBODY = _holders([np.empty(0, TRADE)], 0)  # but a list like theirs
 
 
 class Lent:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from abm.clearing.reservation import funded, hold, remaining
-from abm.exchange.compilation import compiled, inlined
+from abm.exchange.compilation import compiled, inlined, prefetch
 from abm.exchange.levels import append, detach, level_of
 from abm.exchange.memory import (
     DONE,
@@ -144,7 +144,8 @@ def oldest_of(e: Any, owner: int) -> int:
     """Id of the oldest live order of an owner, 0 if there is none; `newer_of` leads to the others, and all of them must be visited.
 
     Orders of one owner form a chain from the latest back. Those that end are not taken out: here they are, as the chain is turned round. So an
-    order costs its owner's chain one step at most, once.
+    order costs its owner's chain one step at most, once. Their terms and levels are fetched on the way: who visits them mostly means to end
+    them.
     """
     order_id, newer = np.int64(account_at(e, owner).last), np.int64(0)
     while order_id != 0:
@@ -153,6 +154,10 @@ def oldest_of(e: Any, owner: int) -> int:
         if row.slot > 0:
             row.before = newer
             newer = order_id
+            slot = np.int64(row.slot)
+            order = order_at(e.orders, slot)
+            prefetch(term_at(e.terms, slot))
+            prefetch(level_of(e, queue_of(e, slot, order), np.int64(order.price)))
         order_id = older
     account_at(e, owner).last = 0
     return newer

@@ -1,5 +1,6 @@
 """The clearing house by worked examples: the vectors of the rule book's sources, and each thing that time or an operator brings."""
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -693,17 +694,28 @@ def test_a_checkpoint_continues_with_positions_and_index(tmp_path: Any) -> None:
     assert loaded.accounts.cash.tolist() == venue.exchange.accounts.cash.tolist()
 
 
-def test_a_checkpoint_is_read_by_another_process(tmp_path: Any) -> None:
+def test_a_checkpoint_continues_in_another_process(tmp_path: Any) -> None:
     venue = Venue(perpetual(), fund=1e6)
+    venue.house.set_terms(venue.rows(0), "btc-perp", 20, True)
     venue.trade(0, 1, 1, 80_000)
     venue.exchange.save(tmp_path / "state")
     tape = np.concatenate(
-        [venue.order(2, LONG, 1, 76_300, time=5), venue.message(Kind.MARK, "btc-perp", price=7_630_000, time=5)]
+        [
+            venue.order(2, LONG, 1, 76_300, time=5),
+            venue.order(1, SHORT, 2, 76_300, time=6),
+            venue.message(Kind.MASS_CANCEL, "btc-perp", owner=1, time=7),
+        ]
     )
     np.save(tmp_path / "tape.npy", tape)
     program = (
-        "import sys, numpy; from abm.exchange import Exchange; folder = sys.argv[1]; exchange = Exchange.load(folder + '/state'); "
-        "print(exchange.match(numpy.load(folder + '/tape.npy')).outcomes.tobytes().hex())"
+        "import sys, numpy as np; from abm.exchange import MESSAGE, Exchange; exchange = Exchange.load(sys.argv[1]);"
+        "report = exchange.match(np.load(sys.argv[2]).astype(MESSAGE)); print(report.trades.tobytes().hex(), report.events.tobytes().hex())"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == venue.exchange.match(tape).outcomes.tobytes().hex()
+    names = [str(tmp_path / "state"), str(tmp_path / "tape.npy")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *names], env=environment, capture_output=True, text=True, check=True
+    )
+    report = venue.exchange.match(tape)
+    assert len(report.trades) and len(report.events)
+    assert done.stdout.split() == [report.trades.tobytes().hex(), report.events.tobytes().hex()]
