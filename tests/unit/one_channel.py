@@ -183,6 +183,14 @@ def _sentiment() -> Case:
     return Case(BTC, ETH, who, needs=("flight",), more=_FALLS, terms=terms)
 
 
+def _correlation() -> Case:
+    """Who trades ether infers all of bitcoin's return from it: half of their equity for the whole fall."""
+    gain = 0.5 / FALL
+    who = {"kind": "correlation_traders", "instrument": ETH, "capital": 2.0 * BRINGS, "gain": gain, "half_life": "6h"}
+    terms = {"follows": {ETH: {BTC: 1.0}}}
+    return Case(BTC, ETH, {"followers": who}, more=_FALLS, terms=terms)
+
+
 def _credit() -> Case:
     return Case(BTC, ETH, {"hub": hub(**{f"noise-{BTC}": {"deposit": 0.1}})})
 
@@ -195,6 +203,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "arbitrage": _arbitrage,
     "flight": _flight,
     "sentiment": _sentiment,
+    "correlation": _correlation,
     "credit": _credit,
 }
 """By channel. News is none of them: it moves values, by loadings."""

@@ -7,8 +7,7 @@ import pytest
 
 import abm
 from abm.agents.correlation_traders import CorrelationTraders
-from abm.contagion.measures import corrected_correlation
-from tests.unit.two_assets import BTC, ETH, two_assets
+from tests.unit.two_assets import BTC, ETH
 from tests.unit.walls import Wall, derivative, market, only, volume
 
 COIN = {"tick": 0.01, "lot": 0.001, "max_price": 100_000, "reference_price": 2_000}
@@ -150,16 +149,3 @@ def test_what_makes_no_sense_is_refused_in_one_line(channel: dict[str, Any], wor
             )
         )
     assert words in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_it_raises_the_corrected_correlation() -> None:
-    """Forbes and Rigobon (2002) corrected for volatility, on two seeds under common random numbers."""
-    traders = {"funds": None, "followers": TRADERS | {"capital": 400e6, "gain": 30, "look": "2min"}}
-    for seed in (1, 2):
-        mids = {}
-        for on in (False, True):
-            channels = {"correlation": {"on": on, "follows": {ETH: {BTC: 1.0}}}}
-            result = abm.run(two_assets(seed=seed, hours=24, traders=traders, channels=channels))
-            mids[on] = np.log(result.bars.pivot(index="time", columns="instrument", values="mid")[::30]).diff().dropna()
-        found = corrected_correlation(mids[False], mids[True], source=BTC).loc[ETH]
-        assert found["corrected"] > found["calm"] + 0.05
