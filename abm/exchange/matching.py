@@ -763,7 +763,7 @@ def process(e: Any, message: Any, outcome: Any) -> int:
 
 
 @inlined
-def look_ahead(a: Any, e: Any, messages: int, m: int) -> None:
+def look_ahead(a: Any, e: Any, messages: int, m: int, count: int) -> None:
     """Have fetched what later messages will touch: in a deep book each order lies somewhere else in memory.
 
     What is only fetched need not exist: the processor passes over an address that is no good. What is read must.
@@ -771,8 +771,8 @@ def look_ahead(a: Any, e: Any, messages: int, m: int) -> None:
     prefetch(message_at(messages, m + 128))
     soon = message_at(messages, m + 16)
     if e.n_accounts != 0:
-        if m & 15 == 0:
-            look_at_accounts(a, messages, m + 16)
+        if m & 31 == 0:
+            look_at_accounts(a, messages, m + 16, min(m + 48, count))
         owner, i = np.int64(soon.owner), np.int64(soon.instrument)
         if e.margined:
             prefetch(holding_of(e, owner, i))
@@ -782,7 +782,7 @@ def look_ahead(a: Any, e: Any, messages: int, m: int) -> None:
                     first = order_at(a.orders, level_of(a, queue, np.int64(queue.best)).head)
                     prefetch_account(e, i, np.int64(first.owner))
                     prefetch_account(e, i, owner)
-    prefetch(id_at(a.ids, np.int64(message_at(messages, m + 32).order)))
+    prefetch(id_at(a.ids, np.int64(message_at(messages, min(m + 32, count - 1)).order)))
     prefetch(order_at(a.orders, np.int64(id_at(a.ids, known_id(e, soon)).slot)))
     slot = np.int64(id_at(a.ids, known_id(e, message_at(messages, m + 8))).slot)
     order = order_at(a.orders, max(slot, 0))
@@ -791,9 +791,9 @@ def look_ahead(a: Any, e: Any, messages: int, m: int) -> None:
 
 
 @inlined
-def look_at_accounts(a: Any, messages: int, m: int) -> None:
-    """Have the accounts of sixteen messages fetched: the processor waits for their pages side by side, and not for one after the other."""
-    for k in range(m, m + 16):
+def look_at_accounts(a: Any, messages: int, start: int, end: int) -> None:
+    """Have the accounts of some messages fetched in one go: the processor then waits for their pages side by side, and not for one after the other."""
+    for k in range(start, end):
         prefetch(account_at(a, np.int64(message_at(messages, k).owner)))
 
 
@@ -833,8 +833,8 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
         message, outcome = message_at(messages, m), outcome_at(outcomes, m)
         if message.time < now:
             return -1 - m
-        if m + 32 < count:
-            look_ahead(a, e, messages, m)
+        if m + 16 < count:
+            look_ahead(a, e, messages, m, count)
         now = message.time
         if e.next_timer > now:
             word = head_at(messages, m).word
