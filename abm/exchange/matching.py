@@ -792,7 +792,7 @@ def look_ahead(a: Any, e: Any, messages: int, m: int, count: int) -> None:
 
 @inlined
 def look_at_accounts(a: Any, messages: int, start: int, end: int) -> None:
-    """Have the accounts of some messages fetched in one go: the processor then waits for their pages side by side, and not for one after the other."""
+    """Have the accounts of some messages fetched in one go: the processor waits for their pages side by side, and not for one after the other."""
     for k in range(start, end):
         prefetch(account_at(a, np.int64(message_at(messages, k).owner)))
 
