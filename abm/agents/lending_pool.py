@@ -2,7 +2,7 @@
 
 MECHANICS 6; the pool's rule book is docs/concepts/lending.md. A loan is made before the run begins: its coins are in the pool, and what was
 borrowed has been spent elsewhere. As the coin falls, large borrowers sell before they are liquidated, and liquidators seize the coins of
-others and sell those: the spiral of collateral.
+others and sell those: the spiral of collateral. A large borrower who holds another asset sells that first, and so takes the fall there.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from abm.agents.base import Floats, Numbers, Population, TraderConfig, trader
+from abm.agents.base import Coins, Floats, Numbers, Population, TraderConfig, trader
 from abm.agents.view import Book, View
 from abm.clearing.bids import Bids
 from abm.clearing.lending import DELEVERAGING, SEIZURE, LendingPool, Pool
@@ -20,6 +20,7 @@ from abm.exchange.description import MONEY_UNITS, NS, Fraction, Frozen, Positive
 from abm.exchange.messages import Reason, Records, Side, TimeInForce, join
 
 _LOOK_AGAIN = 3600 * NS  # the riskiest loan is found anew after so long, as interest brings all nearer
+_DAY = 86_400.0
 _NEAR = 1.01  # liquidators look closer when the price is within one hundredth of the riskiest loan's
 
 
@@ -30,14 +31,30 @@ class Band(Frozen):
     share: Fraction = Field(description="share of the ordinary borrowers' collateral", examples=[0.1])
 
 
+class Beside(Frozen):
+    """What a large borrower holds beside the pool, and sells before he touches his collateral."""
+
+    instrument: str = Field(description="another instrument of kind spot", examples=["eth-spot"])
+    coins: Positive = Field(description="coins or shares of it", examples=[1000])
+
+
 class LargeBorrower(Frozen):
-    """One large borrower who sells collateral and repays before he is liquidated."""
+    """One large borrower who sells what he has beside the pool, then collateral, and repays before he is liquidated."""
 
     coins: Positive = Field(description="collateral, in coins", examples=[600_000])
     health: float = Field(1.4, gt=1, description="health factor at the start", examples=[1.4])
     trigger: float = Field(1.3, ge=1, description="health below which he begins to sell", examples=[1.3])
     target: float = Field(1.5, ge=1, description="health at which he stops", examples=[1.5])
-    pace: Positive = Field(102_000.0, description="most coins sold in a day", examples=[102_000])
+    pace: Positive = Field(
+        102_000.0,
+        description="most coins sold in a day; of another asset as much as they are worth",
+        examples=[102_000],
+    )
+    beside: Beside | None = Field(
+        None,
+        description="another asset, which he sells first; none where it is left out",
+        examples=[{"instrument": "eth-spot", "coins": 1000}],
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> "LargeBorrower":
@@ -89,6 +106,11 @@ class LendingPoolConfig(TraderConfig):
         0.02, gt=0, lt=0.5, description="no sale further than this fraction from the mid", examples=[0.02]
     )
 
+    @property
+    def traded(self) -> tuple[str, ...]:
+        """The collateral, and what large borrowers hold beside it."""
+        return tuple(dict.fromkeys([self.instrument, *(who.beside.instrument for who in self.large if who.beside)]))
+
     @model_validator(mode="before")
     @classmethod
     def _same_collateral(cls, raw: object) -> object:
@@ -108,6 +130,8 @@ class LendingPoolConfig(TraderConfig):
             raise ValueError(
                 f"accounts must be more than {least}: a supplier, liquidators, large borrowers, and others"
             )
+        if any(who.beside and who.beside.instrument == self.instrument for who in self.large):
+            raise ValueError(f"large: beside must not be {self.instrument}, the collateral; name another instrument")
         if self.health_median <= self.health_lowest:
             raise ValueError("health_median must be above health_lowest")
         if sum(band.share for band in self.bands) > 1:
@@ -151,7 +175,11 @@ class PoolUsers(Population):
         self._seizures: list[Records] = []
         self._deleveraged: list[Records] = []
         self._selling = False
-        self.wake_every(max(c.pool.block, self.model.scenario.clock.step), start=self.model.seconds)
+        self._acting = {k: False for k, who in enumerate(c.large[: len(self._large)]) if who.beside}
+        """Large borrowers who have something beside the pool, and whether they are selling it."""
+        self._repaid_beside = 0
+        self._every = max(c.pool.block, self.model.scenario.clock.step)
+        self.wake_every(self._every, start=self.model.seconds)
 
     def _ordinary(self, n: int, price: float) -> tuple[Floats, Floats]:
         """Collateral in coins and health factor of ordinary borrowers; bands are filled by collateral, one after the other."""
@@ -171,13 +199,17 @@ class PoolUsers(Population):
             health[mine] = np.maximum(c.health_lowest, price / band.price * np.exp(c.band_spread * spread[mine]))
         return c.locked * c.share / price * size, health
 
-    def endow(self) -> tuple[Numbers, Numbers]:
-        """What is about to be supplied and deposited, and the liquidators' cash."""
+    def endow(self) -> tuple[Numbers, Coins]:
+        """What is about to be supplied and deposited, the liquidators' cash, and what large borrowers hold beside the pool."""
         cash, coins = np.zeros(self.size), np.zeros(self.size)
         cash[:1] = self._loans.sum() / self.config.utilisation
         cash[self.liquidators] = self.config.liquidator_cash
         coins[self.borrowers] = self._coins
-        return cash, coins
+        held = {name: np.zeros(self.size) for name in self.config.traded} | {self.config.instrument: coins}
+        for who, large in zip(self._large, self.config.large, strict=False):
+            if large.beside:
+                held[large.beside.instrument][who] = large.beside.coins * self.config.share
+        return cash, held
 
     def _open(self) -> None:
         """Make the loans, at a price at which all of them could be made, and spend what was borrowed."""
@@ -191,18 +223,24 @@ class PoolUsers(Population):
         self.pool.deposit(rows, self._coins)
         self.pool.borrow(rows, self._loans)
         model.house.debit(rows, f"{self.name}: loans spent elsewhere", cash=self._loans)
-        for who, large in zip(self._large, c.large, strict=False):
-            pace = large.pace * c.share
-            self.pool.set_rule(self.rows[who], large.trigger, large.target, pace=pace)
+        for k in range(len(self._large)):
+            if k not in self._acting:
+                self._set_rule(k)
         # All this was a while ago: the oracle is due to look at the market
         self.pool.oracle.moved -= round(terms.heartbeat * NS)
         self.pool.block(model.time_ns, self._price)
         self._before = self._price
         self._find_riskiest(model.time_ns)
 
+    def _set_rule(self, k: int) -> None:
+        """Have the pool sell a large borrower's collateral by his rule."""
+        large = self.config.large[k]
+        self.pool.set_rule(self.rows[self._large[k]], large.trigger, large.target, pace=large.pace * self.config.share)
+
     def decide(self, view: View) -> Records | None:
         """What a block's liquidations and large borrowers make it sell; nothing as long as there are none."""
         book = view[self.config.instrument]
+        sold = [self._sell_beside(view, k) for k in tuple(self._acting)]
         if view.time_ns >= self._look_again:
             self._find_riskiest(view.time_ns)
         near = min(book.mid, self._before, self.oracle) < self._riskiest * _NEAR
@@ -215,7 +253,35 @@ class PoolUsers(Population):
             self._deleveraged.append(block.deleveraged)
             self._find_riskiest(view.time_ns)
             self._selling = True
-        return self._sales(book) if self._selling else None
+        orders = [order for order in sold if order is not None] + (self._sales(book) if self._selling else [])
+        return join(orders) if orders else None
+
+    def _sell_beside(self, view: View, k: int) -> Records | None:
+        """Repay with what a large borrower has sold beside the pool, and sell as much more as is missing, at most at his pace.
+
+        He begins below his trigger. Of a debt D at health h, D (1 - h / H) is missing to his target H. Once all is sold, the pool's rule goes on
+        with collateral.
+        """
+        large, who = self.config.large[k], self._large[k : k + 1]
+        assert large.beside is not None
+        row, book = self.rows[who], view[large.beside.instrument]
+        health = self.pool.health(row)[0]
+        self._acting[k] = bool(health < (large.target if self._acting[k] else large.trigger))
+        if not self._acting[k]:
+            return None
+        missing = self.pool.debt(row)[0] / MONEY_UNITS * (1.0 - health / large.target)
+        paid = min(missing, self.free_cash(who)[0])
+        self._repaid_beside += int(self.pool.repay(row, paid)[0])
+        self._acting[k] = bool(paid < missing)
+        held = self.free_holdings(book.instrument.name, who)
+        if not held[0]:
+            del self._acting[k]
+            self._set_rule(k)
+        most = large.pace * self.config.share * self._every / _DAY * self.oracle
+        lots = np.ceil(min(missing - paid, most) / (book.mid * book.instrument.lot))
+        quantity = np.minimum(lots * book.instrument.lot, held)
+        terms = {"reason": Reason.DELEVERAGING, "slippage": self.config.slippage}
+        return self.market(book, Side.SELL, quantity, who=who, **terms)
 
     @property
     def oracle(self) -> float:
@@ -228,30 +294,23 @@ class PoolUsers(Population):
         self._riskiest = float(np.fmax.reduce(prices, initial=0.0))
         self._look_again = now_ns + _LOOK_AGAIN
 
-    def _sales(self, book: Book) -> Records | None:
+    def _sales(self, book: Book) -> list[Records]:
         """Orders for all coins that liquidators and large borrowers have out of the pool: what found no bid before is offered again."""
         seized, taken = (self.free_holdings(who=who) for who in (self.liquidators, self._large))
         if not seized.any() and not taken.any():
             self._selling = False
-            return None
+            return []
         held = np.maximum(self.model.position[self.rows[self.liquidators], self._index], 1)
         paid = self.model.exchange.accounts.basis[self.rows[self.liquidators], self._index] / MONEY_UNITS
         # Below its cost a seized coin is sold at a loss; far below the mid venues refuse orders
         floor = np.maximum(paid / (held * book.instrument.lot), book.mid * (1.0 - self.config.slippage))
         terms = {"reason": Reason.LIQUIDATION, "tif": TimeInForce.IOC}
-        return join(
-            [
-                self.limit_sell(book, floor, seized, who=self.liquidators, **terms),
-                self.market(
-                    book,
-                    Side.SELL,
-                    taken,
-                    who=self._large,
-                    reason=Reason.DELEVERAGING,
-                    slippage=self.config.slippage,
-                ),
-            ]
-        )
+        return [
+            self.limit_sell(book, floor, seized, who=self.liquidators, **terms),
+            self.market(
+                book, Side.SELL, taken, who=self._large, reason=Reason.DELEVERAGING, slippage=self.config.slippage
+            ),
+        ]
 
     # ------------------------------------------------------------------ what it did
 
@@ -262,7 +321,7 @@ class PoolUsers(Population):
 
     @property
     def deleveraged(self) -> Records:
-        """All that large borrowers repaid and took out; records of `DELEVERAGING`."""
+        """All that large borrowers repaid and took out by the rule of the pool; records of `DELEVERAGING`."""
         return join(self._deleveraged, DELEVERAGING)
 
     def elsewhere(self, has: Floats) -> None:
@@ -274,14 +333,17 @@ class PoolUsers(Population):
         has[self.rows] += (self.pool.claim(self.rows) - self.pool.debt(self.rows)) / MONEY_UNITS
 
     def links(self) -> Iterator[Edge]:
-        """Asset to pool: collateral; pool to borrower: debt; borrower to asset: collateral that may be sold. All in currency, at the mid."""
+        """Asset to pool: collateral; pool to borrower: debt; borrower to assets: what he may sell, collateral or beside it. In currency, at mids."""
         asset, pool, locked = self.model.view()[self.config.instrument], f"pool:{self.config.pool.name}", 0.0
+        beside = {what: worth for what, worth in self.carries().items() if what != self.config.instrument}
         for name, owner, rows in holders(self.model):
             worth = float(self.pool.collateral(rows).sum()) * asset.instrument.lot * asset.mid if owner is self else 0.0
             if worth > 0.0:
                 locked += worth
                 yield Edge(pool, name, float(self.pool.debt(rows).sum()) / MONEY_UNITS)
                 yield Edge(name, self.config.instrument, worth)
+                held = {what: float(each[rows - self.first].sum()) for what, each in beside.items()}
+                yield from (Edge(name, what, amount) for what, amount in held.items() if amount > 0.0)
         if locked > 0.0:
             yield Edge(self.config.instrument, pool, locked)
 
@@ -298,6 +360,7 @@ class PoolUsers(Population):
             "repaid_by_liquidators": int(seizures["repaid"].sum()) / MONEY_UNITS,
             "bad_debt": int(seizures["bad_debt"].sum()) / MONEY_UNITS,
             "deleveraged": int(self.deleveraged["lots"].sum()) * lot,
+            "repaid_beside": self._repaid_beside / MONEY_UNITS,
             "collateral": int(self.pool.collateral(self.rows).sum()) * lot,
             "lent": self.pool.lent / MONEY_UNITS,
         }

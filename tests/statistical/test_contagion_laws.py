@@ -66,8 +66,8 @@ def test_news_alone_correlates_and_as_its_loadings_say(news: bool, loadings: tup
 # ------------------------------------------------------------------ channels
 
 ROWS = [(channel, "mid") for channel in CASES] + [("market_making", "depth")]
-LINKS_NO_RETURNS = {"market_making": 0.15, "collateral": 0.05}
-"""Channels that are not expected to, see docs/concepts/contagion.md, and the corrected rise beyond which we would be wrong."""
+LINKS_NO_RETURNS = {"market_making": 0.15}
+"""The channel that is not expected to, see docs/concepts/contagion.md, and the corrected rise beyond which we would be wrong."""
 
 
 @pytest.mark.parametrize(("channel", "what"), ROWS)

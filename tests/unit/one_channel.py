@@ -97,6 +97,14 @@ def pool() -> dict[str, Any]:
     return {"kind": "lending_pool", "locked": 2.0 * BRINGS, "health_median": 1.0 / (1.0 - FALL), "health_sigma": 0.5}
 
 
+def borrower() -> dict[str, Any]:
+    """One who keeps his health where it is: of a debt D he repays D r after a fall r of bitcoin, with ether as far as he has any."""
+    health, coin = 1.4, PRICES[BTC]
+    collateral = BRINGS / FALL * health / 0.83
+    rule = {"health": health, "trigger": health, "target": health, "pace": 24.0 * BRINGS / coin}
+    return {"coins": collateral / coin, **rule, "beside": {"instrument": ETH, "coins": BRINGS / PRICES[ETH]}}
+
+
 def hub(**customers: Any) -> dict[str, Any]:
     """A hub that has both assets."""
     coins = {name: BRINGS / price for name, price in PRICES.items()}
@@ -160,8 +168,8 @@ def _market_making() -> Case:
 
 
 def _collateral() -> Case:
-    """Funds hold the coin of the pool and the other."""
-    return Case(BTC, ETH, {"funds": funds(), "pool": pool()}, needs=("common_holders",), more=_FALLS)
+    """Who has borrowed against bitcoin sells ether first."""
+    return Case(BTC, ETH, {"pool": pool() | {"large": [borrower()]}}, more=_FALLS)
 
 
 def _arbitrage() -> Case:

@@ -17,6 +17,7 @@ from tests.unit.one_channel import (
     Case,
     allocators,
     basket,
+    borrower,
     correlations,
     funds,
     hub,
@@ -47,7 +48,8 @@ def quiet(channels: dict[str, Any], seed: int = 1, **more: Any) -> pd.DataFrame:
 def test_with_all_channels_off_who_could_carry_one_leaves_no_trace() -> None:
     """Funds, allocators, a pool, a hub that is to fail, and arbitrageurs: the books of two coins are what they are without them, to the last unit."""
     traded = {"instruments": spot(basket=100.0)}
-    carriers = {"funds": funds(), "allocators": allocators(BTC, ETH), "pool": pool(), "hub": hub(), **basket()}
+    loans = pool() | {"large": [borrower()]}
+    carriers = {"funds": funds(), "allocators": allocators(BTC, ETH), "pool": loans, "hub": hub(), **basket()}
     tables = []
     for who in (carriers, {"funds": None}):
         result = abm.run(two_assets(1, 4.0, ALL_OFF, who, **traded))
@@ -89,16 +91,16 @@ def test_no_channel_changes_the_news_that_an_asset_has(channel: str) -> None:
 # ------------------------------------------------------------------ channels
 
 
-@pytest.mark.parametrize("channel", [name for name in CASES if name != "collateral"])
-def test_a_channel_raises_the_corrected_correlation_and_not_merely_the_raw(channel: str) -> None:
+@pytest.mark.parametrize(("channel", "seed"), [*((name, 1) for name in CASES), ("collateral", 2)])
+def test_a_channel_raises_the_corrected_correlation_and_not_merely_the_raw(channel: str, seed: int) -> None:
     """Of returns; of depths where what it carries is liquidity."""
     what = "depth" if channel == "market_making" else "mid"
-    found = correlations(channel, 1, what, hours=5.0, volatility=0.15)
+    found = correlations(channel, seed, what, hours=5.0, volatility=0.15)
     assert found["on"] > found["off"] and found["corrected"] > found["off"]
 
 
 def test_a_pool_alone_moves_its_coin_and_no_other() -> None:
-    """Its loans are in currency against one coin, so that by itself it makes the source more volatile and links nothing."""
+    """Where borrowers have nothing beside: loans are in currency against one coin, so that it makes the source more volatile and links nothing."""
     alone = Case(BTC, ETH, {"pool": pool()}, more=CASES["collateral"]().more)
     off, on = (abm.run(one_channel("collateral", switch, hours=5.0, of=alone)) for switch in (False, True))
     bars = [result.bars.set_index("instrument") for result in (off, on)]

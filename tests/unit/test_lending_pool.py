@@ -10,7 +10,7 @@ from pydantic import ValidationError
 import abm
 from abm.agents.lending_pool import LendingPoolConfig, PoolUsers
 from abm.testing import TraderContract
-from tests.unit.makers import BTC, ETH, Maker, market, sound
+from tests.unit.makers import BOTH, BTC, ETH, Maker, market, sound
 from tests.unit.walls import only, volume
 
 SIZE = {BTC: 3.0, ETH: 100.0}
@@ -29,16 +29,31 @@ class TestPoolUsers(TraderContract):
 
 
 class TestPoolUsersAtWork(TraderContract):
-    """With loans that are due at once, and one who deleverages."""
+    """With loans that are due at once, and two who deleverage: one of them sells another coin first."""
 
     kind = "lending_pool"
+    overrides = {  # noqa: RUF012
+        "instruments": {ETH: BOTH[ETH]},
+        "traders": {"makers-eth": {"kind": "market_makers", "books": {ETH: {"depth_usd": 1e6}}}},
+    }
+    beside = ("market_makers", "makers-eth")
     config = {  # noqa: RUF012
         "pool": {"liquidation_threshold": 0.83, "block": 5.0, "deviation": 0.0},
         "health_lowest": 1.0005,
         "health_median": 1.01,
         "locked": 100e6,
-        "large": [{"coins": 500, "health": 1.2, "trigger": 1.3, "pace": 1e5}],
+        "large": [
+            {"coins": 500, "health": 1.2, "trigger": 1.3, "pace": 1e5},
+            {"coins": 500, "health": 1.2, "trigger": 1.3, "pace": 1e5, "beside": {"instrument": ETH, "coins": 50}},
+        ],
     }
+
+    def test_he_sells_the_other_coin_first(self) -> None:
+        """So that what the contract says is said of both."""
+        market = self.market()
+        market.run_for(self.duration)
+        assert volume(market, "deleveraging", ETH) == pytest.approx(50.0)
+        assert volume(market, "deleveraging", BTC) > 0.0
 
 
 # ------------------------------------------------------------------ the start
@@ -173,6 +188,54 @@ def test_who_does_not_fall_below_his_trigger_keeps_all() -> None:
     assert len(users.deleveraged) == 0
 
 
+# ------------------------------------------------------------------ what he has beside the pool
+
+
+def with_bitcoin(coins: float, fall: float, on: bool = True) -> tuple[abm.Market, dict[str, Maker], PoolUsers, Any]:
+    """One large borrower who owes 7.7 million against ether and holds bitcoin; also the trades of his account."""
+    large = {"coins": 5_000, "health": 1.3, "trigger": 1.25, "target": 1.4, "pace": 240_000}
+    large["beside"] = {"instrument": BTC, "coins": coins}
+    made, makers, users = after_a_fall(fall, minutes=50, on=on, large=[large], locked=0.0)
+    sound(made, users.pool)
+    return made, makers, users, made.recorder.trades_of(int(users.rows[users.borrowers[0]]))
+
+
+def test_another_asset_is_sold_before_collateral_and_repays() -> None:
+    made, makers, users, trades = with_bitcoin(coins=20.0, fall=0.05)
+    who = users.rows[users.borrowers[:1]]
+    assert set(trades["instrument"]) == {BTC} and len(users.deleveraged) == 0
+    assert makers[BTC].price < 73_000.0 and makers[ETH].price == pytest.approx(2280.0)
+    # A block's sale is what so many ether are worth as his pace allows, in whole lots; no fees here
+    blocks = trades.groupby("time")["quantity"].sum()
+    full = 240_000 / 7200 * 2280 / 73_100
+    assert blocks.iloc[0] == pytest.approx(full, abs=2e-4) and (blocks < full * 1.02).all()
+    proceeds = float((trades["price"] * trades["quantity"]).sum())
+    debt = 5_000 * 2400 * 0.83 / 1.3
+    left = int(users.pool.debt(who)[0]) / 1e6
+    assert users.about()["repaid_beside"] == pytest.approx(proceeds - float(users.cash[users.borrowers[0]]), abs=1e-5)
+    assert debt - left == pytest.approx(users.about()["repaid_beside"], rel=1e-3)  # interest of an hour
+    # D (1 - h / H) was missing
+    assert users.about()["repaid_beside"] == pytest.approx(debt - 5_000 * 2280 * 0.83 / 1.4, rel=1e-3)
+    assert users.pool.health(who)[0] == pytest.approx(1.4, rel=1e-5)
+    assert made.result().summary["traders"]["pool"]["repaid_beside"] == users.about()["repaid_beside"]
+
+
+def test_once_it_is_used_up_collateral_is_sold() -> None:
+    made, _, users, trades = with_bitcoin(coins=5.0, fall=0.1)
+    first, then = (trades[trades["instrument"] == name] for name in (BTC, ETH))
+    assert first["quantity"].sum() == pytest.approx(5.0) and first["time"].max() < then["time"].min()
+    assert then["quantity"].sum() == pytest.approx(users.about()["deleveraged"])
+    assert users.pool.health(users.rows[users.borrowers[:1]])[0] == pytest.approx(1.4, rel=0.01)
+    assert volume(made, "deleveraging", ETH) > 500.0 and len(users.seizures) == 0
+
+
+@pytest.mark.parametrize(("on", "fall"), [(False, 0.1), (True, 0.02)])
+def test_what_he_has_beside_stays_where_the_channel_is_off_or_he_is_above_his_trigger(on: bool, fall: float) -> None:
+    _, makers, users, trades = with_bitcoin(coins=5.0, fall=fall, on=on)
+    assert len(trades) == 0 and makers[BTC].price == 73_100.0
+    assert users.holdings(BTC)[users.borrowers[0]] == 5.0 and users.about()["repaid_beside"] == 0.0
+
+
 # ------------------------------------------------------------------ the network
 
 
@@ -185,6 +248,15 @@ def test_the_channel_links_asset_pool_and_borrowers() -> None:
     assert links["pool:pool", "pool/7"] == users.pool.debt(users.rows[[7]])[0] / 1e6
     assert links["pool/7", ETH] == pytest.approx(worth[7])
     assert len(links) == 1 + 2 * len(users.borrowers) and graph.nodes["pool:pool"]["kind"] == "pool"
+
+
+def test_the_channel_links_a_borrower_to_what_he_may_sell_beside() -> None:
+    large = {"coins": 100, "beside": {"instrument": BTC, "coins": 3.0}}
+    made, _, users = pool(accounts=20, share=0.5, large=[large])
+    links = {(u, v): d for u, v, d in made.contagion.network().edges(data=True) if d["channel"] == "collateral"}
+    assert links["pool/5", BTC]["weight"] == pytest.approx(1.5 * 73_100)
+    assert links["pool/5", ETH]["weight"] == pytest.approx(50 * 2400)
+    assert len(links) == 2 + 2 * len(users.borrowers) and users.config.traded == (ETH, BTC)
 
 
 def test_the_run_tells_of_the_pool() -> None:
@@ -207,6 +279,7 @@ def test_the_run_tells_of_the_pool() -> None:
         ({"bands": [{"price": 2200, "share": 0.6}] * 2}, "must not add up to more than 1"),
         ({"pool": {"collateral": BTC}}, "give one"),
         ({"large": [{"coins": 1, "trigger": 1.5, "target": 1.4}]}, "target must not be below trigger"),
+        ({"large": [{"coins": 1, "beside": {"instrument": ETH, "coins": 1}}]}, "beside must not be eth-spot"),
     ],
 )
 def test_what_does_not_fit_is_refused(wrong: dict[str, Any], words: str) -> None:
@@ -219,6 +292,8 @@ def test_what_only_shows_in_a_market_is_refused() -> None:
         pool(bands=[{"price": 2390, "share": 0.1}])
     with pytest.raises(abm.ScenarioError, match=r"other: pool has a pool of the same name; set pool\.name"):
         market({"pool": POOL, "other": POOL}, SIZE)
+    with pytest.raises(ValidationError, match="'ltc-spot' is not traded here"):
+        pool(large=[{"coins": 1, "beside": {"instrument": "ltc-spot", "coins": 1}}])
 
 
 def test_a_pool_in_which_nothing_happens_costs_next_to_nothing() -> None:
