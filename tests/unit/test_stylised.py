@@ -349,6 +349,8 @@ def result() -> Result:
         scenario={},
         bars=table,
         flows=pd.DataFrame(),
+        moves=pd.DataFrame(),
+        gauges=pd.DataFrame(),
         accounts=pd.DataFrame(),
         liquidations=pd.DataFrame(),
         network=pd.DataFrame(),
