@@ -592,21 +592,21 @@ def cross(e: Any, book: Any, message: Any, price: int) -> int:
 
 
 @inlined
-def quick_order(a: Any, e: Any, message: Any, outcome: Any, sequence: int, plain: bool) -> bool:
+def quick_order(a: Any, e: Any, message: Any, outcome: Any, sequence: int, plain: bool, is_market: bool) -> bool:
     """A limit or market order in a book where nothing waits to follow. False where it is not so, or there may be no room.
 
-    Of a `plain` one all is known but its numbers, and no rule watches its book; what else an order may be is compiled only where it is not.
+    Of a `plain` one all is known but its numbers, no rule watches its book, and nobody notes whose doing a move was; what else an order may be
+    is compiled only where it is not.
     """
     i, price, lots = np.int64(message.instrument), np.int64(message.price), np.int64(message.quantity)
     order_id, owner, side = np.int64(message.order), np.int64(message.owner), np.int64(message.side)
     if not 0 <= i < e.n_instruments or not 0 < order_id < e.n_ids or not -1 <= owner < e.n_owners:
         return False
-    if not plain and (message.kind != LIMIT or side > SELL):
+    if not plain and side > SELL:
         return False
     book, row = book_at(e.books, i), id_at(a.ids, order_id)
     if (np.int64(book.attention) | np.int64(book.phase) | message.display | row.slot) != 0:
         return False
-    is_market = plain and message.kind == MARKET
     if is_market:
         price = np.int64(book.n_ticks) - 1 if side == 0 else np.int64(1)
     if not 1 <= price < book.n_ticks or not 1 <= lots <= book.max_lots or e.next_page >= e.page_room:
@@ -620,7 +620,7 @@ def quick_order(a: Any, e: Any, message: Any, outcome: Any, sequence: int, plain
     else:
         if not usual(e, book, message, side, price, beyond >= 0):
             return False
-        rests, posts = message.tif != IOC, beyond >= 0 and message.flags != 0
+        rests, posts = rests and message.tif != IOC, beyond >= 0 and message.flags != 0
     ordered = np.int64(0)
     if book.money != 0:
         ordered = quick_funds(e, book, i, owner, side, price, lots, is_market)
@@ -652,7 +652,7 @@ def quick_order(a: Any, e: Any, message: Any, outcome: Any, sequence: int, plain
             hold(e, book, order, 0, left)
         elif book.money != 0:
             hold_ordered(e, book, i, owner, side, price, left, ordered if left == lots else np.int64(-1))
-    if e.noting != 0:
+    if not plain and e.noting != 0:
         note_shift(e, i, np.int64(message.time), owner, np.int64(message.reason), left < lots)
     if book.watch and quotes_changed(e, book, i):
         if beyond < 0 or posts:
@@ -667,13 +667,14 @@ def quick_order(a: Any, e: Any, message: Any, outcome: Any, sequence: int, plain
 
 @compiled
 def usual(e: Any, book: Any, message: Any, side: int, price: int, crosses: bool) -> bool:
-    """Whether an order is a limit order that rests for good, until a time or not at all, and trades as far as it wants."""
+    """Whether an order trades as far as it wants, and if it is no market order rests for good, until a time or not at all."""
     tif, flags = message.tif, message.flags
     if message.self_trade != 0 or not room(e):
         return False
-    if flags != 0 and ((flags != POST_SLIDE and (flags != POST_ONLY or crosses)) or tif == IOC):
+    is_limit = message.kind == LIMIT
+    if flags != 0 and ((flags != POST_SLIDE and (flags != POST_ONLY or crosses)) or tif == IOC or not is_limit):
         return False
-    if tif != GTC and tif != IOC and (tif != GTD or message.expiry <= message.time):
+    if tif != GTC and tif != IOC and (tif != GTD or message.expiry <= message.time or not is_limit):
         return False
     if flags == POST_SLIDE and crosses:
         opposite = queue_at(e.queues, np.int64(message.instrument) * QUEUES + 1 - side)
@@ -696,7 +697,9 @@ def keep_terms(e: Any, book: Any, slot: int, message: Any, lots: int) -> None:
 @component
 def usual_order(e: Any, message: Any, outcome: Any, sequence: int) -> int:
     """The same for orders that are not plain, or in books that rules watch. Answers 0 where it is not so."""
-    return np.int64(quick_order(e, e, message, outcome, sequence, False))
+    if message.kind != LIMIT and message.kind != MARKET:
+        return np.int64(0)
+    return np.int64(quick_order(e, e, message, outcome, sequence, False, message.kind == MARKET))
 
 
 @inlined
@@ -829,6 +832,7 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
             return start
     a = Addresses(e.orders, e.accounts, e.account_step, e.ids, e.blocks, e.upper, e.levels)
     now = e.time
+    noting = e.noting != 0
     for m in range(start, count):
         message, outcome = message_at(messages, m), outcome_at(outcomes, m)
         if message.time < now:
@@ -839,8 +843,8 @@ def match(engine: Any, messages: int, count: int, outcomes: int, start: int, seq
         if e.next_timer > now:
             word = head_at(messages, m).word
             rest = word & PLAIN_LIMIT
-            if rest == 0 or rest == PLAIN_MARKET_IOC or rest == PLAIN_MARKET:
-                if quick_order(a, e, message, outcome, sequence + m, True):
+            if not noting and (rest == 0 or rest == PLAIN_MARKET_IOC or rest == PLAIN_MARKET):
+                if quick_order(a, e, message, outcome, sequence + m, True, rest != 0):
                     if e.unsettled != 0 and not settle_down(e):
                         return m + 1
                     continue

@@ -525,6 +525,10 @@ class Lent:
         self._arrays = [*self._arrays[-1:], array]
 
 
+_LENT = {name: Lent(dtype) for name, dtype in {**OUTPUTS, "outcomes": OUTCOME}.items()}
+"""Of all exchanges of the process, since one is often made when another has done its work."""
+
+
 class Memory:
     """Owns the arrays behind one exchange and the `ENGINE` record that tells the kernels where they are."""
 
@@ -533,7 +537,6 @@ class Memory:
         self._words = self.engine.view(np.int64)
         self.tables: dict[str, Records] = {}
         self._messages = 0
-        self._lent = {name: Lent(dtype) for name, dtype in {**OUTPUTS, "outcomes": OUTCOME}.items()}
         margined = ledger and any(instrument.margin for instrument in instruments)
         engine = self.engine[0]
         engine["n_instruments"] = len(instruments)
@@ -763,8 +766,8 @@ class Memory:
         """An array for the outcomes of so many messages."""
         if count <= MANY:
             return np.empty(count, OUTCOME)
-        array = self._lent["outcomes"].take(count)
-        self._lent["outcomes"].lend(array)
+        array = _LENT["outcomes"].take(count)
+        _LENT["outcomes"].lend(array)
         return array[:count]
 
     def admit(self, message: np.void, ahead: int) -> None:
@@ -806,7 +809,7 @@ class Memory:
 
     def _room(self, name: str, limit: str, size: int) -> None:
         if len(self.tables[name]) < size:
-            self._put(name, np.empty(2 * size, OUTPUTS[name]))
+            self._put(name, _LENT[name].take(2 * size))
         self[limit] = len(self.tables[name])
 
     def drain(self, name: str) -> Records:
@@ -817,8 +820,8 @@ class Memory:
         table = self.tables[name]
         self[f"n_{name}"] = 0
         if used > MANY:
-            self._put(name, self._lent[name].take(len(table)))
-            self._lent[name].lend(table)
+            self._put(name, _LENT[name].take(len(table)))
+            _LENT[name].lend(table)
             return table[:used]
         # As bytes, since NumPy copies records field by field
         return table[:used].view(_RAW[name]).copy().view(OUTPUTS[name])
