@@ -8,6 +8,7 @@ from typing import Any
 
 import abm
 from abm.agents import TraderConfig
+from abm.agents.correlation_traders import CorrelationTradersConfig
 from abm.random import stream
 from abm.scenario import Scenario, load
 from experiments.bench.report import Figure, Report
@@ -91,14 +92,21 @@ def _spreading() -> tuple[float, float, int]:
 def only(scenario: Scenario, asset: str) -> Scenario:
     """What is left of a scenario without the instruments of other assets and without all traders who know of them; makers keep its books."""
     kept = {name: of for name, of in scenario.instruments.items() if name.partition("-")[0] == asset}
+    channel = scenario.channels.correlation
+    follows = {name: leaders for name, leaders in channel.follows.items() if {name, *leaders} <= set(kept)}
     traders: dict[str, TraderConfig] = {}
     for name, config in scenario.traders.items():
+        if isinstance(config, CorrelationTradersConfig) and config.instrument not in follows:
+            continue
         mine = {book: terms for book, terms in getattr(config, "books", {}).items() if book in kept}
         if mine:
             traders[name] = config.model_copy(update={"books": mine, "instrument": next(iter(mine))})
         elif not _names(config.model_dump()) & (set(scenario.instruments) - set(kept)):
             traders[name] = config
-    return scenario.model_copy(update={"instruments": kept, "traders": traders, "observations": ""})
+    channels = scenario.channels.model_copy(update={"correlation": channel.model_copy(update={"follows": follows})})
+    return scenario.model_copy(
+        update={"instruments": kept, "traders": traders, "channels": channels, "observations": ""}
+    )
 
 
 def _names(value: Any) -> set[str]:
