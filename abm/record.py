@@ -128,7 +128,7 @@ class Result:
     flows: pd.DataFrame
     """Volume by interval, instrument and reason, once as taker and once as maker."""
     moves: pd.DataFrame
-    """What moved the mids: one row for each hour, instrument, trader and reason, once for `trade` and once for `quote`; `change` in currency.
+    """What moved the mids: one row for each hour (UTC), instrument, trader and reason, once for `trade` and once for `quote`; `change` in currency.
 
     A change belongs to the order, withdrawal or liquidation that made it; the exchange's own (auctions, halts) have no trader.
     """
@@ -300,6 +300,7 @@ class Recorder:
         self._moves: list[tuple[int, str, str, str, str, float]] = []
         self._sums = np.zeros((n, 0, len(_REASONS), 2))
         self._whose = np.empty(0, np.int16)
+        self._before = int(self._start.astype(np.int64)) % _HOUR  # of the first hour, before the run began
         self._hour = 0
         self._gauges: list[tuple[int, str, str, float]] = []
         self._last = np.array(
@@ -398,7 +399,7 @@ class Recorder:
     def _attribute(self) -> None:
         """Sum up who moved the mids in the bar that ends now; a row for each hour that is over."""
         market = self._market
-        if self._bar_start_ns // _HOUR != self._hour:
+        if (self._bar_start_ns + self._before) // _HOUR != self._hour:
             self._close_hour()
         if self._sums.shape[1] != 1 + len(market.populations):  # at first, and where somebody has joined
             self._close_hour()
@@ -409,13 +410,14 @@ class Recorder:
         sum_shifts(market.exchange.take_shifts(), self._whose, np.array(self._ticks), self._sums)
 
     def _close_hour(self) -> None:
-        names = [*(population.name for population in self._market.populations), ""]
-        start = self._hour * _HOUR
+        known = self._market.populations[: self._sums.shape[1] - 1]  # others have joined since
+        names = [*(population.name for population in known), ""]
+        start = max(0, self._hour * _HOUR - self._before)
         for k, p, reason, traded in zip(*np.nonzero(self._sums), strict=True):
             by, change = _BY[traded], float(self._sums[k, p, reason, traded])
             self._moves.append((start, self._instruments[k].name, names[p], _REASONS[reason], by, change))
         self._sums[:] = 0.0
-        self._hour = self._bar_start_ns // _HOUR
+        self._hour = (self._bar_start_ns + self._before) // _HOUR
 
     def _margin_state(self, k: int) -> tuple[float, float, float]:
         """Mark (currency), open interest (coins) and running funding rate of an instrument; not numbers where it has none."""

@@ -68,6 +68,9 @@ def attribution(
         raise ValueError(
             f"{begins:%Y-%m-%dT%H:%M} to {ends:%Y-%m-%dT%H:%M} is not within the run ({first:%Y-%m-%dT%H:%M} to {last:%Y-%m-%dT%H:%M})"
         )
+    interval = result.scenario["recording"]["interval"]
+    if 3600.0 % interval and (begins, ends) != (first, last):
+        raise ValueError(f"bars of {interval:g} s do not end on the hour; only the whole run can be told apart")
     moves = result.moves
     moves = moves[(moves["instrument"] == instrument) & (moves["time"] >= begins) & (moves["time"] < ends)]
     kinds = {name: each["kind"] for name, each in result.summary["traders"].items()} | {"": EXCHANGE}

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import abm
+from abm.agents.view import View
 from abm.record import Result
 from analysis.attribution import EXCHANGE, attribution
 from experiments import cli
@@ -47,6 +48,39 @@ def test_takers_move_by_trades_and_market_makers_by_quotes(result: Result) -> No
     assert abs(sums.loc["miners", "trades"]) > 0
     assert sums.loc["miners", "quotes"] == 0
     assert abs(sums.loc["market_makers", "quotes"]) > 0
+
+
+class Buyer(abm.Trader):
+    """Buys a coin now and then."""
+
+    every = "1min"
+
+    def act(self, view: View) -> None:
+        """Do so."""
+        self.buy("btc-spot", 1.0)
+
+
+def test_hours_are_those_of_the_clock_and_who_joins_later_counts_from_then_on() -> None:
+    market = abm.Market(abm.load("first-hour", clock={"start": "2026-02-05T00:40Z", "end": "2026-02-05T01:10Z"}))
+    market.run_for("10min")
+    Buyer(market, cash=1e8)
+    market.run_for("20min")
+    whole = attribution(market.result(), "btc-spot")
+    assert whole.residual == pytest.approx(0.0, abs=1e-6)
+    assert [f"{time:%H:%M}" for time in whole.by("time")["time"]] == ["00:40", "01:00"]
+    mine = whole.by("trader").set_index("trader")
+    assert mine.loc["buyer", "trades"] > 0
+    assert EXCHANGE not in mine.index  # no auction and no halt
+    late = attribution(market.result(), "btc-spot", "2026-02-05T01:00")
+    assert late.residual == pytest.approx(0.0, abs=1e-6)
+    assert late.first != whole.first
+
+
+def test_bars_that_do_not_end_on_the_hour_tell_the_whole_run_alone() -> None:
+    result = abm.run(abm.load("first-hour", clock={"end": "2026-02-05T01:10Z"}, recording={"interval": "7min"}))
+    assert attribution(result, "btc-spot").residual == pytest.approx(0.0, abs=1e-6)
+    with pytest.raises(ValueError, match="do not end on the hour"):
+        attribution(result, "btc-spot", "2026-02-05T01:00")
 
 
 @pytest.mark.parametrize(
