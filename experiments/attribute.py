@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.chain import Json, Run, plain_rows, print_stages, print_trees
-from experiments.tables import print_rows
+from experiments.tables import PICTURES, check_file, print_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,7 @@ def attribute(
     from analysis.attribution import attribution
     from experiments import rundir
 
+    check_file(figure, PICTURES)
     result = rundir.read(run)
     chosen = instrument or next(iter(result.summary["instruments"]))
     try:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from experiments.tables import PICTURES, check_file
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -31,6 +33,8 @@ def compare(
 
     from analysis.compare import compare_measured
 
+    check_file(csv, [".csv"])
+    check_file(figure, PICTURES)
     scenario, values = _measured(runs)
     every = compare_measured(scenario, values)
     rows = [row for row in every if row.runs]

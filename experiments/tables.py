@@ -1,7 +1,26 @@
-"""Tables in the terminal."""
+"""Tables in the terminal, and where tables and pictures may go."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def check_file(path: Path | None, endings: Sequence[str]) -> None:
+    """Find out before the work whether a file can be written where it was asked for, if it was.
+
+    Raises:
+        ScenarioError: It has another ending, or its folder is not there.
+    """
+    from abm.scenario import ScenarioError
+
+    if path is None:
+        return
+    if path.suffix not in endings:
+        raise ScenarioError(f"{path}: must end with {' or '.join(endings)}")
+    if not path.parent.is_dir():
+        raise ScenarioError(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def print_rows(rows: Sequence[tuple[Any, ...]], titles: tuple[str, ...]) -> None:

@@ -118,3 +118,5 @@ def test_the_command(result: Result, tmp_path: Path) -> None:
     wrong = CliRunner().invoke(cli.app, ["attribute", str(run), "--instrument", "gold"])
     assert wrong.exit_code == 2
     assert "gold is not traded here; there is btc-spot" in wrong.stderr
+    wrong = CliRunner().invoke(cli.app, ["attribute", str(run), "--figure", str(tmp_path / "a.xyz")])
+    assert (wrong.exit_code, "must end with" in wrong.stderr) == (2, True)

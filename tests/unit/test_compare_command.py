@@ -56,6 +56,10 @@ def test_what_does_not_belong_together_is_refused(runs: list[str], tmp_path: Pat
     assert "traders.noise.accounts is 90 and not 100" in line
     code, _, line = abm("compare", runs[0], runs[0])
     assert (code, "give each seed once" in line) == (2, True)
+    code, _, line = abm("compare", runs[0], "--figure", str(tmp_path / "c.xyz"))
+    assert (code, "must end with .png or .svg or .pdf" in line) == (2, True)
+    code, _, line = abm("compare", runs[0], "--csv", str(tmp_path / "none" / "c.csv"))
+    assert (code, "there is no folder" in line) == (2, True)
     code, _, line = abm("compare", str(tmp_path / "none"))
     assert (code, "not a run folder" in line) == (2, True)
     assert abm(*SHORT, "--out", str(tmp_path / "bare"), "--set", 'observations=""')[0] == 0
