@@ -27,6 +27,7 @@ from abm.contagion.chain import Forest, causes, stages
 from abm.contagion.graph import Network, from_tables, to_tables
 from abm.exchange.description import MONEY_UNITS
 from abm.exchange.messages import EVENT, LIQUIDATION, OUTCOME, TRADE, Forced, Reason, Records, Reject, Side, join
+from abm.moves import Moves
 from abm.spool import Spool
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ FORMAT = 4
 _REASONS = [reason.name.lower() for reason in Reason]
 _SIDES = [side.name.lower() for side in Side]
 _ROLES = ["taker", "maker"]
-_BY = ["quote", "trade"]
-_HOUR = 3_600_000_000_000  # ns
 _FORCED = [what.name.lower() for what in Forced]
 _TABLES = ("bars", "flows", "moves", "gauges", "accounts", "liquidations", "network", "nodes", "trades")
 _LOG = {"trade": TRADE, "outcome": OUTCOME, "event": EVENT, "liquidation": LIQUIDATION}
@@ -70,23 +69,6 @@ def sum_trades(trades: Records, bars: Records, flows: npt.NDArray[np.float64]) -
             flow = flows[trade.instrument, role, trade.taker_reason if role == 0 else trade.maker_reason]
             flow[0] += lots
             flow[1] += lots * float(price)
-
-
-@njit(cache=True)
-def sum_shifts(
-    shifts: Records, whose: npt.NDArray[np.int16], ticks: npt.NDArray[np.float64], sums: npt.NDArray[np.float64]
-) -> None:
-    """Sum up changes of mids by whose doing they were.
-
-    Args:
-        shifts: `SHIFT` records.
-        whose: Population of each account.
-        ticks: Tick of each instrument, in currency.
-        sums: Changes in currency so far: instruments x (populations, and the exchange) x reasons x (quotes, trades).
-    """
-    for shift in shifts:
-        population = whose[shift.owner] if shift.owner >= 0 else sums.shape[1] - 1
-        sums[shift.instrument, population, shift.reason, shift.traded] += 0.5 * shift.change * ticks[shift.instrument]
 
 
 class LogHash:
@@ -297,11 +279,7 @@ class Recorder:
         self._liquidations: list[Records] = []
         self._bars: list[tuple[Any, ...]] = []
         self._flows: list[tuple[Any, ...]] = []
-        self._moves: list[tuple[int, str, str, str, str, float]] = []
-        self._sums = np.zeros((n, 0, len(_REASONS), 2))
-        self._whose = np.empty(0, np.int16)
-        self._before = int(self._start.astype(np.int64)) % _HOUR  # of the first hour, before the run began
-        self._hour = 0
+        self._moves = Moves(market)
         self._gauges: list[tuple[int, str, str, float]] = []
         self._last = np.array(
             [instrument.ticks(instrument.reference_price or 0) for instrument in self._instruments], np.int64
@@ -391,33 +369,10 @@ class Recorder:
                 volume, notional = flows[k, role, reason]
                 coins, value = volume * instrument.lot, notional * instrument.lot * instrument.tick
                 self._flows.append((self._bar_start_ns, instrument.name, _ROLES[role], _REASONS[reason], coins, value))
-        self._attribute()
+        self._moves.take(self._bar_start_ns)
         for population in self._market.populations:
             self._gauges += [(self._bar_start_ns, population.name, *gauge) for gauge in population.gauges().items()]
         self._bar_start_ns = now_ns
-
-    def _attribute(self) -> None:
-        """Sum up who moved the mids in the bar that ends now; a row for each hour that is over."""
-        market = self._market
-        if (self._bar_start_ns + self._before) // _HOUR != self._hour:
-            self._close_hour()
-        if self._sums.shape[1] != 1 + len(market.populations):  # at first, and where somebody has joined
-            self._close_hour()
-            self._sums = np.zeros((len(self._instruments), 1 + len(market.populations), len(_REASONS), 2))
-            self._whose = np.full(len(market.cash), len(market.populations), np.int16)
-            for p, population in enumerate(market.populations):
-                self._whose[population.rows] = p
-        sum_shifts(market.exchange.take_shifts(), self._whose, np.array(self._ticks), self._sums)
-
-    def _close_hour(self) -> None:
-        known = self._market.populations[: self._sums.shape[1] - 1]  # others have joined since
-        names = [*(population.name for population in known), ""]
-        start = max(0, self._hour * _HOUR - self._before)
-        for k, p, reason, traded in zip(*np.nonzero(self._sums), strict=True):
-            by, change = _BY[traded], float(self._sums[k, p, reason, traded])
-            self._moves.append((start, self._instruments[k].name, names[p], _REASONS[reason], by, change))
-        self._sums[:] = 0.0
-        self._hour = (self._bar_start_ns + self._before) // _HOUR
 
     def _margin_state(self, k: int) -> tuple[float, float, float]:
         """Mark (currency), open interest (coins) and running funding rate of an instrument; not numbers where it has none."""
@@ -581,8 +536,7 @@ class Recorder:
         return table
 
     def _moves_table(self) -> pd.DataFrame:
-        self._close_hour()
-        table = pd.DataFrame(self._moves, columns=["time", "instrument", "trader", "reason", "by", "change"])
+        table = self._moves.table()
         table["time"] = self._utc(table["time"].to_numpy(np.int64))
         return table.astype({"change": float})
 
