@@ -27,6 +27,7 @@ from abm.world.news import News, NewsPaths
 if TYPE_CHECKING:
     from abm.agents.base import Coins, Numbers, Population, TraderConfig
 
+_NO_NEWS = Fundamental()
 Progress = Callable[[int, int], None]
 
 
@@ -232,6 +233,12 @@ class Market(mesa.Model):  # type: ignore[misc]
         if ahead:
             step += round(self.scenario.clock.units(ahead))
         return float(path[min(step, len(path) - 1)])
+
+    def worth(self, instrument: str) -> float:
+        """What an instrument is held to be worth by those who value it: by the news so far, and by what other markets' prices tell."""
+        of = self._described.fundamentals.get(instrument, _NO_NEWS).of
+        values = self._described.channels.correlation.values
+        return self.fundamental(instrument) * self.contagion.inferred(instrument if instrument in values else of)
 
     def tops(self) -> Records:
         """What `view` shows, in ticks and lots: one `VIEW` record for each instrument."""

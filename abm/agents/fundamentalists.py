@@ -62,7 +62,7 @@ class Fundamentalists(Population):
         self.threshold = c.threshold * np.exp(c.threshold_sigma * self.random("threshold").standard_normal(n))
         """Mispricing that makes each account trade, as a fraction."""
         self._heard = self.random("heard")
-        value = np.log(self.model.fundamental(c.instrument))
+        value = np.log(self.model.worth(c.instrument))
         wander, error = c.volatility**2 * c.look / YEAR, c.noise**2
         before = (
             wander + np.sqrt(wander**2 + 4.0 * wander * error)
@@ -107,7 +107,7 @@ class Fundamentalists(Population):
     def _listen(self, who: Ints, now: float) -> None:
         """Bring the estimates of some accounts up to date with what they hear now."""
         c = self.config
-        heard = np.log(self.model.fundamental(c.instrument)) + c.noise * self._heard.standard_normal(len(who))
+        heard = np.log(self.model.worth(c.instrument)) + c.noise * self._heard.standard_normal(len(who))
         variance = self.variance[who] + c.volatility**2 * (now - self._looked_at[who]) / YEAR
         # Without noise nor wandering there is nothing to learn.
         gain = np.divide(variance, variance + c.noise**2, out=np.zeros(len(who)), where=variance > 0)

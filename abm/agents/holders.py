@@ -125,6 +125,9 @@ class ShortTermHoldersConfig(HoldersConfig):
         0.006, ge=0, le=1, description="part of the coins that moves in a day when nothing happens", examples=[0.006]
     )
     panic_effect: float = Field(5.0, ge=0, le=100, description="rise of the hazard in panic, at most", examples=[5])
+    weak: float = Field(
+        1.0, gt=0, le=1, description="part of the coins whose holders panic at all, and once", examples=[0.04]
+    )
     panic_fall: float = Field(
         0.04, ge=0, lt=1, description="fall within a day beyond which there is panic", examples=[0.04]
     )
@@ -169,6 +172,8 @@ class Holders(Population):
         """Coins that moved since the start, sold on this market or not."""
         self.realised_loss = 0.0
         """What was lost on them in currency: coins moved at a loss times cost less price."""
+        self.panicked = np.zeros(len(weight))
+        """Coins of each cohort that moved in panic, sold on this market or not."""
         self._moves, self._here, self._who, self._why = map(self.random, ("move", "here", "who", "reason"))
         self._last_round = self.model.seconds
         self.wake_every(c.every, start=self.model.seconds)
@@ -220,11 +225,11 @@ class Holders(Population):
         size = np.minimum(c.lump * self._moves.standard_exponential(len(cohort)), held[who])
         self.moved += float(size.sum())
         self.realised_loss += float((size * np.maximum(cost - book.mid, 0.0)[cohort]).sum())
-        here = self._here.random(len(cohort)) < c.market_share
-        who, size, cohort = who[here], size[here], cohort[here]
         panics = self._why.random(len(cohort)) * (calm + panic)[cohort] < panic[cohort]
-        reason = np.where(panics, Reason.PANIC, Reason.DISTRIBUTION)
-        return self.market(book, Side.SELL, size, who=who, reason=reason, slippage=c.slippage)
+        self.panicked += np.bincount(cohort[panics], size[panics], len(number))
+        here = self._here.random(len(cohort)) < c.market_share
+        reason = np.where(panics[here], Reason.PANIC, Reason.DISTRIBUTION)
+        return self.market(book, Side.SELL, size[here], who=who[here], reason=reason, slippage=c.slippage)
 
 
 @trader("long_term_holders")
@@ -298,9 +303,10 @@ class ShortTermHolders(Holders):
     config: ShortTermHoldersConfig
 
     def hazard(self, gain: Floats, day: float) -> tuple[Floats, Floats]:
-        """At leisure h, and in panic 5 h logistic((-gain - .10) / .04) where the day fell by more than 4 %, or less in fear."""
+        """At leisure h, and in panic 5 h logistic((-gain - .10) / .04) where the day fell by more than 4 %, or less in fear; none of coins that have moved so."""
         c = self.config
         if day >= -c.panic_fall * self.nerve:
             return np.full(len(gain), c.hazard), np.zeros(len(gain))
-        panic: npt.NDArray[np.float64] = c.panic_effect * expit((-gain - c.panic_loss) / c.panic_width)
+        left = np.maximum(1.0 - self.panicked / np.maximum(c.weak * c.coins * self._weight, 1e-12), 0.0)
+        panic: npt.NDArray[np.float64] = c.panic_effect * left * expit((-gain - c.panic_loss) / c.panic_width)
         return np.full(len(gain), c.hazard), c.hazard * panic

@@ -168,9 +168,16 @@ class LeveragedTraders(Population):
         self._wallet = self.money()
         return self._wallet, 0.0
 
+    def seen_since_entry(self, who: Ints) -> tuple[Numbers, Numbers]:
+        """Lowest and highest price (currency) since accounts entered what they hold at the start."""
+        price = self._book.reference_price or 1.0
+        return price, price
+
     def opened(self) -> None:
-        """Set the levels of what is held at the start."""
-        self._settle(np.flatnonzero(self._lots))
+        """Set the levels of what is held at the start: none where prices have been since, as that position would be gone."""
+        who = np.flatnonzero(self._lots)
+        self.side[who] = np.sign(self._lots[who])
+        self.set_levels(who, *self.seen_since_entry(who))
 
     def _threshold(self, purpose: str, median: float, n: int) -> Floats:
         return np.asarray(median * np.exp(self.config.threshold_sigma * self.random(purpose).standard_normal(n)))
@@ -203,8 +210,8 @@ class LeveragedTraders(Population):
         self.side[who] = np.sign(lots)
         self.set_levels(who[lots != 0])
 
-    def set_levels(self, who: Ints) -> None:
-        """Give positions of accounts their stops, profits and top-ups."""
+    def set_levels(self, who: Ints, low: Numbers = np.inf, high: Numbers = 0.0) -> None:
+        """Give positions of accounts their stops, profits and top-ups; a level between `low` and `high` is left out."""
         c, n = self.config, len(who)
         if n == 0:
             return
@@ -222,8 +229,9 @@ class LeveragedTraders(Population):
         profit = np.where(draws[1] < c.profits, c.profit_median * widths[1], np.inf)
         sign, unit = np.sign(lots), entry / self.leverage[who]
         against, along = entry - sign * nearest * unit, entry + sign * profit * unit
-        self._falls.set(who, np.where(lots > 0, against, along))
-        self._rises.set(who, np.where(lots > 0, along, against))
+        falls, rises = np.where(lots > 0, against, along), np.where(lots > 0, along, against)
+        self._falls.set(who, np.where(falls < low, falls, np.nan))
+        self._rises.set(who, np.where(rises > high, rises, np.nan))
 
     def _woken(self, book: Book, who: Ints) -> Records:
         """Close the positions of accounts whose stop or profit was reached, or add margin to them; forget those that are gone."""

@@ -345,7 +345,7 @@ class MarketMakers(Population):
             for traded in market.exchange.instruments
         )
         self._live_since = np.zeros(len(c.books))
-        self._values = [market.fundamental(name) for name in self._leaders.values()]  # as of the last step
+        self._values = [market.worth(name) for name in self._leaders.values()]  # as of the last step
         luck, draws = self.random("time"), n * (1 + 2 * len(self._leaders))
         self._luck = Block(lambda k: luck.random(k), max(8192, draws))
         clock = market.scenario.clock
@@ -492,7 +492,7 @@ class MarketMakers(Population):
             young = view.seconds < self._live_since[b] + desks.MINUTE
             s.minutes[b] = math.nan if young else book.return_over(desks.MINUTE)
         for u, name in enumerate(self._leaders.values()):
-            value = model.fundamental(name)
+            value = model.worth(name)
             s.news[u] = (value / self._values[u]) ** self.config.news
             self._values[u] = value
         draws = self._luck.take(self.size * (1 + 2 * len(s.news))).reshape(self.size, -1)

@@ -85,6 +85,9 @@ class RetailLeverageConfig(LeveragedConfig):
     opinion: float = Field(
         1.0, ge=0, le=10, description="weight of an account's own opinion in the signal", examples=[1.0]
     )
+    lean: float = Field(
+        0.0, ge=-5, le=5, description="mean of that opinion; above 0 more want to be long than short", examples=[0.43]
+    )
     window: Seconds = Field(14_400.0, gt=0, description="over which a trend is measured", examples=["4h"])
     strong: float = Field(0.02, gt=0, lt=1, description="move over the window that is a strong trend", examples=[0.02])
     mood: Seconds = Field(21_600.0, gt=0, description="half-life of the sentiment", examples=["6h"])
@@ -145,6 +148,7 @@ class RetailLeverage(LeveragedTraders):
         """Entry price (currency) and side of the position that each account has at the start; side 0 where none is left."""
         c, n, draw = self.config, self.size, self.random("entry")
         now = self._book.reference_price or 0.0
+        self._since = (np.full(n, now), np.full(n, now))
         long = draw.random(n) < c.longs / max(c.longs + c.shorts, 1e-12)
         side = np.where(draw.random(n) < c.invested, np.where(long, 1, -1), 0)
         if not c.history or c.longs + c.shorts == 0:
@@ -164,6 +168,8 @@ class RetailLeverage(LeveragedTraders):
             falls_at = price * (1.0 - sign / self.leverage[who]) / (1.0 - sign * rate)
             lives = np.where(sign > 0, after_low[day] > falls_at, after_high[day] < falls_at)
             entry[who[lives]] = price[lives]
+            for seen, after in zip(self._since, (after_low, after_high), strict=True):
+                seen[who[lives]] = after[day[lives]]
             gone[who[lives]] = False
         return entry, np.where(gone, 0, side)
 
@@ -184,6 +190,12 @@ class RetailLeverage(LeveragedTraders):
             notional[idle] = sizes[idle] * per_size
         return notional
 
+    def seen_since_entry(self, who: Ints) -> tuple[Numbers, Numbers]:
+        """From the day after that of the entry on."""
+        low, high = (seen[who] for seen in self._since)
+        del self._since
+        return low, high
+
     def open_positions(self) -> Mapping[str, tuple[Numbers, Numbers]]:
         """Those of the days before."""
         return {self.config.instrument: (self._coins, self._entry)} if self.size else {}
@@ -193,7 +205,7 @@ class RetailLeverage(LeveragedTraders):
         c, book = self.config, view[self.config.instrument]
         trend = np.tanh(book.return_over(c.window) / c.strong)
         day = np.tanh(book.return_over(DAY) / (2.0 * c.strong))
-        own = self._opinion.standard_normal(len(who))
+        own = c.lean + self._opinion.standard_normal(len(who))
         wants = self._follows[who] * trend + self._herds[who] * (self.sentiment + self.mood) + c.opinion * own
         crowd = float(np.mean(np.sign(wants))) if len(who) else 0.0
         self.sentiment += (0.5 * (crowd + day) - self.sentiment) * (1.0 - 0.5 ** (c.pulse / c.mood))

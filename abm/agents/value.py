@@ -69,7 +69,7 @@ class ValueTraders(Population):
         """Each account's weight of the price in what it holds for the value."""
         self._wakeups = Wakeups(self.random("look"), self.size, c.look)
         self._arrived = False
-        self._seen = np.full(self.size, self.model.fundamental(c.instrument))
+        self._seen = np.full(self.size, self.model.worth(c.instrument))
         traded = self._instruments[self.model.exchange.index(c.instrument)]
         self._owned = traded.kind == "spot"
         if not self._owned and traded.margin is not None:
@@ -82,14 +82,14 @@ class ValueTraders(Population):
         weight = self.discount ** (c.power - 1.0)
         total = c.demand * (c.reach / c.within) ** c.power
         self._stake = total * weight / weight.sum() if self.size else weight
-        return self._stake, self._stake / self.model.fundamental(c.instrument) if self._owned else 0.0
+        return self._stake, self._stake / self.model.worth(c.instrument) if self._owned else 0.0
 
     def decide(self, view: View) -> Records | None:
         """Those who look take their orders back and place them anew: all cash below the value, all coins above it."""
         book = view[self.config.instrument]
         if book.phase == Phase.CLOSED:
             return None
-        value = self.model.fundamental(self.config.instrument)
+        value = self.model.worth(self.config.instrument)
         who = self._looking(view.seconds, value)
         if len(who) == 0:
             return None

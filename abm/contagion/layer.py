@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from abm.contagion.channels import CHANNELS, Channel
+from abm.contagion.channels.correlation import Correlation
 from abm.contagion.channels.sentiment import Sentiment
 from abm.contagion.graph import Network, network
 
@@ -34,6 +35,11 @@ class Contagion:
     def network(self) -> Network:
         """The network as it is now; see `abm.contagion.graph`."""
         return network(self._market, self.channels.values())
+
+    def inferred(self, instrument: str) -> float:
+        """Factor on an instrument's value that other markets' prices tell; see `Correlation`."""
+        correlation = self.channels.get(Correlation.name)
+        return correlation.inferred(instrument) if isinstance(correlation, Correlation) else 1.0
 
     def mood(self, trader: str) -> float:
         """Mood of the community that a trader belongs to, from -1 (fear) to 1 (greed); see `Sentiment`."""

@@ -21,7 +21,7 @@ INTENSITIES: Mapping[str, Mapping[str, Any]] = {
     "demo": {"traders": {"noise": {"orders_per_second": 3}, "noise_perp": {"orders_per_second": 3}}},
     "venue": {},
 }
-"""How often noise traders send orders, whose volume a day stays: as in february-2026, and as in the scenario, which says what real books see."""
+"""How often noise traders send orders, whose volume a day stays: as in spot, and as in the scenario, which says what real books see."""
 
 EVENT = 172_800.0
 """Seconds of market time in the 48 hours of the event."""

@@ -37,16 +37,16 @@ def run(**changes: Any) -> Played:
     return Played(**about | {"peak": 10**9, "event_log": "a", "faults": [], "costs": [cost]} | changes)
 
 
-def test_the_crowd_is_a_million_accounts_of_a_dozen_kinds_and_trades_no_more_than_in_february() -> None:
-    scenario, february = abm.load("crowd"), abm.load("february-2026")
+def test_the_crowd_is_a_million_accounts_of_a_dozen_kinds_and_trades_no_more_than_in_one_book() -> None:
+    scenario, book = abm.load("crowd"), abm.load("spot")
     assert sum(config.accounts for config in scenario.traders.values()) >= 1_000_000
     assert len({config.kind for config in scenario.traders.values()}) >= 12
     assert (scenario.clock.step, scenario.clock.steps) == (1.0, 3_600)
     assert set(scenario.instruments) == {"btc-spot", "btc-perp"}
-    for name, of in (("noise", february), ("noise_perp", scenario)):
+    for name, of in (("noise", book), ("noise_perp", scenario)):
         assert scenario.traders[name].volume_per_day == of.traders[name].volume_per_day
     demo = load_with("crowd", [whole_runs.INTENSITIES["demo"]])
-    assert demo.traders["noise"].orders_per_second == february.traders["noise"].orders_per_second
+    assert demo.traders["noise"].orders_per_second == book.traders["noise"].orders_per_second
 
 
 def test_stopwatches_change_nothing_and_what_they_show_adds_up() -> None:

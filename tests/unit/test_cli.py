@@ -151,7 +151,7 @@ def test_an_interrupt_is_status_130_and_leaves_nothing(tmp_path: Path, monkeypat
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_control_c_on_the_real_command(tmp_path: Path) -> None:
     started = subprocess.Popen(
-        [sys.executable, "-c", "from experiments.cli import app; app()", "run", "february-2026", "--out", "run"],
+        [sys.executable, "-c", "from experiments.cli import app; app()", "run", "spot", "--out", "run"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
@@ -159,7 +159,7 @@ def test_control_c_on_the_real_command(tmp_path: Path) -> None:
         text=True,
     )
     assert started.stderr is not None
-    assert started.stderr.readline() == "february-2026: 0 %\n"  # the run has begun
+    assert started.stderr.readline() == "spot: 0 %\n"  # the run has begun
     started.send_signal(signal.SIGINT)
     out, err = started.communicate(timeout=60)
     assert started.returncode == 130, err
@@ -194,8 +194,8 @@ def test_list_and_schema() -> None:
     assert "february-2026" in out
     assert "market_makers" in out
     listed = json.loads(abm("list", "--json")[1])
-    assert {"name": "february-2026", "steps": 172_800}.items() <= next(
-        s for s in listed["scenarios"] if s["name"] == "february-2026"
+    assert {"name": "spot", "steps": 172_800}.items() <= next(
+        s for s in listed["scenarios"] if s["name"] == "spot"
     ).items()
     keys = {key["key"]: key for key in json.loads(abm("schema", "traders.noise", "--json")[1])["keys"]}
     assert keys["accounts"] == {

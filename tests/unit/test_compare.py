@@ -20,7 +20,7 @@ COIN, PERP = "btc-spot", "btc-perp"
 @pytest.fixture(scope="module")
 def result() -> Result:
     """Two days of hourly bars that fall by 100 an hour to noon of the second day, and rise again; the perpetual of another coin is liquidated too."""
-    scenario = abm.load("february-2026", recording={"interval": "1h"})
+    scenario = abm.load("spot", recording={"interval": "1h"})
     hours = pd.date_range("2026-02-05", periods=48, freq="1h", tz="UTC")
     mids = np.array([73_100.0 - 100 * (h + 1) if h < 36 else 69_500.0 + 200 * (h - 35) for h in range(48)])
     bars = pd.DataFrame({"time": hours, "mid": mids, "low": mids - 10, "high": mids + 20, "mark": mids - 5})

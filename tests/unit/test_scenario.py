@@ -30,8 +30,8 @@ def test_every_scenario_that_is_kept_can_be_read() -> None:
         assert load(name).name == name
 
 
-def test_the_february_scenario_is_what_it_says() -> None:
-    scenario = load("february-2026")
+def test_the_scenario_of_one_book_is_what_it_says() -> None:
+    scenario = load("spot")
     assert scenario.clock.steps == 172_800
     assert scenario.instruments["btc-spot"].reference_price == 73_100
     assert scenario.instruments["btc-spot"].unit == 1
