@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -85,16 +86,36 @@ class Recording(Frozen):
             if not _whole(span / clock.step) or span < clock.step:
                 return f"recording.{key} must be a whole number of steps (clock.step)"
         for moment in self.network if isinstance(self.network, tuple) else ():
-            written = f"recording.network: {moment:%Y-%m-%dT%H:%M:%SZ}"
-            if not clock.start <= moment <= clock.end:
-                return f"{written} is not within the run (clock.start to clock.end); leave it out"
-            if not _whole(clock.units(clock.seconds_at(moment))):
-                return f"{written} is not the beginning of a step (clock.step); move it"
+            if wrong := _no_step("recording.network", moment, clock):
+                return wrong
         return ""
 
 
 def _whole(number: float) -> bool:
     return abs(number - round(number)) <= 1e-6
+
+
+def _no_step(key: str, moment: datetime, clock: Clock) -> str:
+    """What is wrong with a moment that is to be the beginning of a step, in one line; empty if nothing."""
+    written = f"{key}: {moment:%Y-%m-%dT%H:%M:%SZ}"
+    if not clock.start <= moment <= clock.end:
+        return f"{written} is not within the run (clock.start to clock.end); leave it out"
+    if not _whole(clock.units(clock.seconds_at(moment))):
+        return f"{written} is not the beginning of a step (clock.step); move it"
+    return ""
+
+
+class Branch(Frozen):
+    """From when on a run has other chance: one of many continuations of the same past."""
+
+    at: Utc = Field(description="until then the run is as without a branch, UTC", examples=["2026-02-05T12:00Z"])
+    seed: int = Field(ge=0, lt=2**63, description="seed of all random streams from then on", examples=[1])
+
+    def unfit(self, clock: Clock) -> str:
+        """What does not fit the clock, in one line; empty if nothing."""
+        if self.at == clock.end:
+            return "branch.at must be earlier than clock.end"
+        return _no_step("branch.at", self.at, clock)
 
 
 class Comparison(Frozen):
@@ -124,6 +145,7 @@ class Scenario(Frozen):
     caveat: str = Field("", description="what the run must not be read as saying; printed below its comparison")
     seed: int = Field(1, ge=0, lt=2**63, description="seed of all random streams")
     clock: Clock = Field(description="start, end and step")
+    branch: Branch | None = Field(None, description="from when on chance is another; none where it is left out")
     instruments: dict[str, Instrument] = Field(min_length=1, description="what is traded, by name")
     fundamentals: dict[str, Fundamental] = Field(
         default={}, description="news about what is traded, by name; none where it is left out"
@@ -198,6 +220,7 @@ class Scenario(Frozen):
         wrong = wrong or self.channels.margin_notices.wrong(self.instruments)
         wrong = wrong or self.channels.correlation.unknown(self.instruments)
         wrong = wrong or self.recording.unfit(self.clock)
+        wrong = wrong or (self.branch.unfit(self.clock) if self.branch else "")
         if wrong:
             raise ValueError(wrong)
         for name, trader in self.traders.items():
@@ -221,6 +244,8 @@ class Scenario(Frozen):
     def hash(self) -> str:
         """Hash of everything that the run depends on, the seed included."""
         content = self.model_dump(mode="json", exclude={"description", "caveat", "inputs", "observations", "compare"})
+        if self.branch is None:  # as it was before there were branches
+            del content["branch"]
         graph = Path(self.channels.sentiment.graph)
         if self.channels.sentiment.graph and graph.is_file():  # what it says, wherever it is kept
             content["channels"]["sentiment"]["graph"] = hashlib.sha256(graph.read_bytes()).hexdigest()
