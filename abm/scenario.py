@@ -34,6 +34,7 @@ from abm.clock import Clock, Seconds, Utc, seconds
 from abm.contagion.channels import Channels
 from abm.exchange.description import Frozen
 from abm.exchange.instrument import Instrument
+from abm.links import Link, clash, has, merge, switched_off
 from abm.world.fundamental import Fundamental
 from abm.world.news import News, unknown_names
 
@@ -137,6 +138,10 @@ def _configured(value: Any, info: ValidationInfo) -> Any:
     return cls.config_class.model_validate(value, context=info.context)
 
 
+_ABOUT = {"description", "caveat", "inputs", "links", "observations", "compare"}
+"""Keys that a run does not depend on."""
+
+
 class Scenario(Frozen):
     """One run: what is traded, by whom, from when to when, with which seed."""
 
@@ -166,6 +171,11 @@ class Scenario(Frozen):
     )
     recording: Recording = Field(Recording(), description="what is kept")
     inputs: dict[str, str] = Field(default={}, description="what is put in: key of this scenario, and its source")
+    links: dict[str, Link] = Field(
+        default={},
+        description="links of the chain that abm ablate switches off, by name",
+        examples=[{"flight": {"off": {"channels.flight": False}}}],
+    )
     observations: str = Field("", description="file in configs/observations that the run is held against")
     compare: dict[str, Comparison] = Field(
         {},
@@ -190,6 +200,11 @@ class Scenario(Frozen):
                 if v is not None
             }
         return value
+
+    @field_validator("links", mode="before")
+    @classmethod
+    def _leave_out_links(cls, value: Any) -> Any:
+        return {k: v for k, v in value.items() if v is not None} if isinstance(value, Mapping) else value
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":
@@ -240,10 +255,20 @@ class Scenario(Frozen):
         value = self.fundamentals.get(instrument, Fundamental())
         return self.loadings(value.of) if value.of else value.loadings
 
+    def without(self, links: Iterable[str]) -> "Scenario":
+        """This scenario with some of its links switched off; it has no links any more.
+
+        Raises:
+            KeyError: It has no such link.
+            ValidationError: Something does not fit together then.
+        """
+        off = [self.links[name] for name in links]
+        return type(self).model_validate(switched_off(self, off) | {"links": {}})
+
     @property
     def hash(self) -> str:
         """Hash of everything that the run depends on, the seed included."""
-        content = self.model_dump(mode="json", exclude={"description", "caveat", "inputs", "observations", "compare"})
+        content = self.model_dump(mode="json", exclude=_ABOUT)
         if self.branch is None:  # as it was before there were branches
             del content["branch"]
         graph = Path(self.channels.sentiment.graph)
@@ -267,11 +292,13 @@ def scenario_files() -> dict[str, Path]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 272e6 is a number and a key stands once."""
+    """YAML in which 272e6 is a number, `on` and `off` are words where they are keys, and a key stands once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:bool":
+                key_node.tag = "tag:yaml.org,2002:str"
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
@@ -339,16 +366,7 @@ def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
         below = _resolve(_find(base, path.parent), (*chain, path))
     except ScenarioError as error:
         raise ScenarioError(f"{path.name}: based_on: {error}") from None
-    return _merge(below, raw)
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`: mappings key by key, everything else replaced."""
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return merged
+    return merge(below, raw)
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:
@@ -375,7 +393,7 @@ def load_with(name_or_path: str | Path, changes: Iterable[Mapping[str, Any]]) ->
     path = _find(str(name_or_path))
     raw = _resolve(path)
     for change in changes:
-        raw = _merge(raw, change)
+        raw = merge(raw, change)
     raw.setdefault("name", path.stem)
     return _validated(raw, path.name if path.stem not in scenario_files() else path.stem, path.parent)
 
@@ -396,10 +414,7 @@ def assignment(text: str) -> dict[str, Any]:
 
 
 def _validated(raw: dict[str, Any], source: str, folder: Path) -> Scenario:
-    traders, inputs = raw.get("traders"), raw.get("inputs")
-    if isinstance(traders, Mapping) and isinstance(inputs, Mapping):
-        gone = tuple(f"traders.{name}." for name, body in traders.items() if body is None)
-        raw = {**raw, "inputs": {key: value for key, value in inputs.items() if not str(key).startswith(gone)}}
+    raw = _without_gone(raw)
     try:
         scenario = Scenario.model_validate(raw, context={"folder": folder})
     except ValidationError as error:
@@ -408,12 +423,53 @@ def _validated(raw: dict[str, Any], source: str, folder: Path) -> Scenario:
         raise ScenarioError(f"{source}: {_explain(details[0], raw)}{more}") from None
     dumped = scenario.model_dump()
     for key in scenario.inputs:
-        here: Any = dumped
-        for part in key.split("."):
-            if not isinstance(here, Mapping) or part not in here:
-                raise ScenarioError(f"{source}: inputs: {key} is not a key of this scenario (abm schema)")
-            here = here[part]
+        if not has(dumped, key):
+            raise ScenarioError(f"{source}: inputs: {key} is not a key of this scenario (abm schema)")
+    _check_links(scenario, dumped, source)
     return scenario
+
+
+def _without_gone(raw: dict[str, Any]) -> dict[str, Any]:
+    """Inputs and links without what they say of traders that were taken out; a link that says nothing else goes too."""
+    traders = raw.get("traders")
+    if not isinstance(traders, Mapping):
+        return raw
+    gone = tuple(f"traders.{name}." for name, body in traders.items() if body is None)
+
+    def left(keys: Any) -> Any:
+        return {k: v for k, v in keys.items() if not f"{k}.".startswith(gone)} if isinstance(keys, Mapping) else keys
+
+    def left_of(link: Any) -> Any:
+        off = link.get("off") if isinstance(link, Mapping) else None
+        if not off:
+            return link
+        return {**link, "off": left(off)} if left(off) else None
+
+    links = raw.get("links")
+    return {
+        **raw,
+        **({"inputs": left(raw["inputs"])} if "inputs" in raw else {}),
+        **({"links": {name: left_of(link) for name, link in links.items()}} if isinstance(links, Mapping) else {}),
+    }
+
+
+def _check_links(scenario: Scenario, dumped: Mapping[str, Any], source: str) -> None:
+    """Refuse links that change nothing, do not go together, or leave a scenario that is none."""
+    if wrong := clash(scenario.links):
+        raise ScenarioError(f"{source}: {wrong}")
+    for name, link in scenario.links.items():
+        for key, value in link.off.items():
+            if value is None and not has(dumped, key):
+                raise ScenarioError(f"{source}: links.{name}.off: {key} is not a key of this scenario (abm schema)")
+    together = [[name] for name in scenario.links] + [list(scenario.links)]
+    for names in together if scenario.links else ():
+        try:
+            scenario.without(names)
+        except ValidationError as error:
+            detail = error.errors(include_url=False, include_input=True)[0]
+            raw = switched_off(dumped, [scenario.links[name] for name in names])
+            which = f"links.{names[0]}.off" if len(names) == 1 else "links, all off"
+            raise ScenarioError(f"{source}: {which}: {_explain(detail, raw)}") from None
 
 
 def meant(word: object, known: Iterable[str], prefix: str = "") -> str:
@@ -444,6 +500,9 @@ def _explain(detail: ErrorDetails, raw: Mapping[str, Any]) -> str:
     return f"{key} = {detail['input']!r} {message}{see}"
 
 
+_NAMED: Mapping[str, type[BaseModel]] = {"instruments": Instrument, "links": Link}
+
+
 def _locate(loc: tuple[int | str, ...], raw: Any) -> tuple[list[str], type[BaseModel] | None]:
     """The key path of an error, without the tags of unions, and the model whose field its last part is."""
     path: list[str] = []
@@ -459,8 +518,8 @@ def _locate(loc: tuple[int | str, ...], raw: Any) -> tuple[list[str], type[BaseM
             body = here[part]
             cls = kinds().get(str((body or {}).get("kind") or part)) if isinstance(body, Mapping | None) else None
             below: type[BaseModel] | None = cls.config_class if cls else None
-        elif path and path[-1] == "instruments":
-            below = Instrument
+        elif path and path[-1] in _NAMED:
+            below = _NAMED[path[-1]]
         else:
             below = (
                 _model_of(model.model_fields[str(part)].annotation)
