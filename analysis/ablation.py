@@ -86,7 +86,8 @@ class Ablation:
     def table(self) -> pd.DataFrame:
         """One row for each measure and link: means over the seeds, and standard errors over seeds and over orders.
 
-        `without`: the measure with this link alone off; `adds`: how much less that is than with all links; `share`: its Shapley value.
+        `without`: the measure with this link alone off; `adds`: how much less that is than with all links; `share`: its Shapley value;
+        `share_error`: both errors of it together, as far as they are known.
         """
         whole, shares = frozenset(self.design.links), self.shares
         rows = []
@@ -97,11 +98,9 @@ class Ablation:
                 row = {"measure": measure, "link": link, "without": without.mean(), "adds": adds.mean()}
                 row["adds_error"] = standard_error(adds)
                 if shares is not None:
-                    row |= {
-                        "share": shares.values[k, m].mean(),
-                        "share_error_seeds": standard_error(shares.values[k, m]),
-                    }
-                    row["share_error_orders"] = _order_error(shares, k, m)
+                    seeds, drawn = standard_error(shares.values[k, m]), _order_error(shares, k, m)
+                    row |= {"share": shares.values[k, m].mean(), "error_seeds": seeds, "error_orders": drawn}
+                    row["share_error"] = np.sqrt(np.nansum([seeds**2, drawn**2]))
                 rows.append(row)
         return pd.DataFrame(rows)
 
