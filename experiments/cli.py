@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from experiments.ablate import ablate
 from experiments.attribute import attribute
 from experiments.bench import app as bench
 from experiments.chain import chain, network
@@ -255,6 +256,7 @@ app.command()(_answers(reproduce))
 app.command()(_answers(stylised))
 app.command("compare")(_answers(compare_command))
 app.command()(_answers(attribute))
+app.command()(_answers(ablate))
 app.command()(_answers(chain))
 app.command()(_answers(network))
 

@@ -109,6 +109,14 @@ class Ensemble:
         self._quiet.close()
         self._store.close()
 
+    def missing(self, scenarios: Sequence[Scenario]) -> list[Scenario]:
+        """Those that `play` would play, each once: what the store does not have, or has as failed."""
+        return list(self._waiting({scenario.hash: scenario for scenario in scenarios}).values())
+
+    def _waiting(self, wanted: Mapping[str, Scenario]) -> dict[str, Scenario]:
+        kept = {key: self._store.get(key, each) for key, each in wanted.items()}
+        return {key: wanted[key] for key, outcome in kept.items() if outcome is None or outcome.error}
+
     def play(self, scenarios: Sequence[Scenario], label: str = "", silent: bool = False) -> list[Outcome]:
         """Play what the store does not have; one that is given twice is played once.
 
@@ -123,8 +131,7 @@ class Ensemble:
         """
         hashes = [scenario.hash for scenario in scenarios]
         wanted = dict(zip(hashes, scenarios, strict=True))
-        kept = {key: self._store.get(key, each) for key, each in wanted.items()}
-        waiting = {key: wanted[key] for key, outcome in kept.items() if outcome is None or outcome.error}
+        waiting = self._waiting(wanted)
         if waiting:
             self._fill(waiting, len(wanted), label, silent)
         outcomes = {key: self._store.get(key, each) for key, each in wanted.items()}

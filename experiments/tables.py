@@ -23,6 +23,24 @@ def check_file(path: Path | None, endings: Sequence[str]) -> None:
         raise ScenarioError(f"{path}: there is no folder {path.parent}; make it first")
 
 
+def number(value: float, unit: str, sign: str = "") -> str:
+    """A number for a table: fractions (unit 1) in per cent, large ones in millions and milliards, what is none as a dash.
+
+    Args:
+        value: The number.
+        unit: Its unit.
+        sign: `+` to write that of positive numbers too.
+    """
+    if value != value:
+        return "-"
+    if unit == "1":
+        return f"{value:{sign}.2%}"
+    for size, letter in ((1e9, " bn"), (1e6, " m")):
+        if abs(value) >= size:
+            return f"{value / size:{sign},.2f}{letter}"
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign},.2f}"
+
+
 def print_rows(rows: Sequence[tuple[Any, ...]], titles: tuple[str, ...]) -> None:
     """Print rows below their titles; the first column keeps its width."""
     from rich.console import Console
