@@ -71,7 +71,9 @@ def announce(runs: Sequence["Scenario"], measure: str, store: Path, workers: int
     typer.echo(f"{what}: {different} runs, {different - len(missing)} of them in {store}")
     if missing:
         left = len(missing) * each / workers
-        typer.echo(f"{each:.0f} s a run, so about {_written(left)} for {len(missing)} runs with --workers {workers}")
+        typer.echo(
+            f"{_written(each)} a run, so about {_written(left)} for {len(missing)} runs with --workers {workers}"
+        )
 
 
 def _duration(scenario: "Scenario") -> float:
@@ -88,10 +90,7 @@ def _duration(scenario: "Scenario") -> float:
 
 
 def _written(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.2g} s"
