@@ -18,6 +18,7 @@ from experiments.attribute import attribute
 from experiments.bench import app as bench
 from experiments.chain import chain, network
 from experiments.compare import compare as compare_command
+from experiments.forecast import forecast
 from experiments.progress import progress, say
 from experiments.reproduce import reproduce
 from experiments.stylised import stylised
@@ -257,6 +258,7 @@ app.command()(_answers(stylised))
 app.command("compare")(_answers(compare_command))
 app.command()(_answers(attribute))
 app.command()(_answers(ablate))
+app.command()(_answers(forecast))
 app.command()(_answers(chain))
 app.command()(_answers(network))
 

@@ -2,9 +2,10 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,11 +29,28 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 _TRIED = 5.0  # seconds for which a run is tried to see how long one takes
 
 
-def changed(scenario: str, set_: Sequence[str] | None) -> "Scenario":
-    """A scenario with what `--set` changes."""
+def changed(scenario: str, set_: Sequence[str] | None, *more: Mapping[str, Any]) -> "Scenario":
+    """A scenario with what `--set` changes, and more mappings laid over that."""
     from abm.scenario import assignment, load_with
 
-    return load_with(scenario, [assignment(text) for text in set_ or []])
+    return load_with(scenario, [*(assignment(text) for text in set_ or []), *more])
+
+
+def moment(text: str, option: str) -> datetime:
+    """A moment in UTC that an option gives.
+
+    Raises:
+        ScenarioError: It is none.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from abm.clock import Utc
+    from abm.scenario import ScenarioError
+
+    try:
+        return TypeAdapter(Utc).validate_python(text)
+    except ValidationError:
+        raise ScenarioError(f"{option}: {text!r} is not a moment; write one such as 2026-02-05T12:00") from None
 
 
 def seeds_of(text: str) -> list[int]:
