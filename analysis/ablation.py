@@ -96,9 +96,9 @@ class Ablation:
                 without = self.game[whole - {link}][m]
                 adds = self.full[m] - without
                 row = {"measure": measure, "link": link, "without": without.mean(), "adds": adds.mean()}
-                row["adds_error"] = standard_error(adds)
+                row["adds_error"] = float(standard_error(adds))
                 if shares is not None:
-                    seeds, drawn = standard_error(shares.values[k, m]), _order_error(shares, k, m)
+                    seeds, drawn = float(standard_error(shares.values[k, m])), _order_error(shares, k, m)
                     row |= {"share": shares.values[k, m].mean(), "error_seeds": seeds, "error_orders": drawn}
                     row["share_error"] = np.sqrt(np.nansum([seeds**2, drawn**2]))
                 rows.append(row)

@@ -42,7 +42,7 @@ def ablation_figure(table: pd.DataFrame, units: Mapping[str, str], title: str) -
 def _panel(ax: "mpl.axes.Axes", rows: pd.DataFrame, measure: str, unit: str) -> None:
     columns = [name for name in ("adds", "adds_error", "share", "share_error") if name in rows]
     largest = float(np.nanmax(np.abs(rows[columns].to_numpy()), initial=0.0))
-    factor, label = _SCALES.get(unit) or ((1e-6, "million USD") if largest >= 1e6 else (1.0, "USD"))
+    factor, label = _SCALES.get(unit) or ((1e-6, "million USD") if largest >= 1e5 else (1.0, "USD"))
     places = np.arange(len(rows))
     if "share" in rows:
         errors = np.nan_to_num(rows["share_error"].to_numpy()) * factor
@@ -51,5 +51,5 @@ def _panel(ax: "mpl.axes.Axes", rows: pd.DataFrame, measure: str, unit: str) -> 
     ax.plot(rows["adds"] * factor, places, "D", color=_ALONE, markersize=5, label="missing where it alone is off")
     ax.set_title(measure.replace("_", " "), loc="left", fontsize=10)
     ax.set_xlabel(label)
-    ax.ticklabel_format(axis="x", style="plain", useOffset=False)
     ax.locator_params(axis="x", nbins=5)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")

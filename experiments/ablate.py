@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from experiments.options import DryRun, Json, Scheduler, Set, Store, Workers, announce, changed, seeds_of
@@ -116,6 +115,8 @@ def _ablation(
     design: "Design", names: Sequence[str], seeds: Sequence[int], outcomes: Sequence["Outcome"]
 ) -> "Ablation":
     """What outcomes say; a seed of which a run failed is left out, as its sets of links cannot be compared."""
+    import numpy as np
+
     from abm.scenario import ScenarioError
     from analysis.ablation import Ablation
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from experiments.options import DryRun, Json, Scheduler, Set, Store, Workers, announce, changed, moment
@@ -284,6 +283,8 @@ def _content(asked: Question, found: "Paths", table: "pd.DataFrame", runs: Seque
 
 
 def _show(asked: Question, found: "Paths", table: "pd.DataFrame") -> None:
+    import numpy as np
+
     many = len(found.close)
     typer.echo(
         f"{asked.scenario.name}: {asked.instrument} at {found.start:,.6g} on {_written(asked.at)}; {many} continuations"

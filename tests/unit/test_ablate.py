@@ -74,6 +74,9 @@ def test_the_shares_of_a_run_add_up_to_what_all_links_do(linked: Path, tmp_path:
     again = ablate(*arguments)
     assert "0 of 16 runs" not in again.stderr
     assert "Shapley value" in again.stdout and "funds: funds sell" in again.stdout and "only a test" in again.stdout
+    one = json.loads(ablate(linked, "--seeds", "2", "--permutations", 2, "--store", store, "--json").stdout)
+    assert one["orders"] == 2 and one["interactions"] is None
+    assert {row["error_seeds"] for row in one["table"]} == {row["error_orders"] for row in one["table"]} == {None}
     planned = ablate(*arguments, "--only-single", "--dry-run")
     assert planned.stdout == f"3 links, single links, 2 seeds: 10 runs, 10 of them in {store}\n"
 
