@@ -144,6 +144,9 @@ class Scenario(Frozen):
     )
     recording: Recording = Field(Recording(), description="what is kept")
     inputs: dict[str, str] = Field(default={}, description="what is put in: key of this scenario, and its source")
+    fitted: dict[str, str] = Field(
+        default={}, description="what is fitted: key of this scenario, and to what; such a key is no input"
+    )
     observations: str = Field("", description="file in configs/observations that the run is held against")
     compare: dict[str, Comparison] = Field(
         {},
@@ -220,7 +223,9 @@ class Scenario(Frozen):
     @property
     def hash(self) -> str:
         """Hash of everything that the run depends on, the seed included."""
-        content = self.model_dump(mode="json", exclude={"description", "caveat", "inputs", "observations", "compare"})
+        content = self.model_dump(
+            mode="json", exclude={"description", "caveat", "inputs", "fitted", "observations", "compare"}
+        )
         graph = Path(self.channels.sentiment.graph)
         if self.channels.sentiment.graph and graph.is_file():  # what it says, wherever it is kept
             content["channels"]["sentiment"]["graph"] = hashlib.sha256(graph.read_bytes()).hexdigest()
@@ -273,7 +278,12 @@ def _parse(text: str, source: str) -> Any:
         raise ScenarioError(f"{source}: not YAML ({str(error).splitlines()[0]})") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, what: str = "a scenario") -> dict[str, Any]:
+    """What a YAML file says.
+
+    Raises:
+        ScenarioError: It cannot be read, or is not a mapping.
+    """
     try:
         raw = _parse(path.read_text("utf-8"), path.name)
     except OSError as error:
@@ -281,7 +291,7 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ScenarioError(f"{path}: not a text file in UTF-8") from None
     if not isinstance(raw, dict):
-        raise ScenarioError(f"{path.name}: a scenario is a mapping of keys to values (abm schema)")
+        raise ScenarioError(f"{path.name}: {what} is a mapping of keys to values (abm schema)")
     return raw
 
 
@@ -304,7 +314,7 @@ def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ScenarioError(
             f"{path.name}: based_on goes round in a circle: {' -> '.join(p.stem for p in (*chain, path))}"
         )
-    raw = _read(path)
+    raw = read_mapping(path)
     base = raw.pop("based_on", None)
     if base is None:
         return raw
@@ -371,10 +381,13 @@ def assignment(text: str) -> dict[str, Any]:
 
 
 def _validated(raw: dict[str, Any], source: str, folder: Path) -> Scenario:
-    traders, inputs = raw.get("traders"), raw.get("inputs")
-    if isinstance(traders, Mapping) and isinstance(inputs, Mapping):
-        gone = tuple(f"traders.{name}." for name, body in traders.items() if body is None)
-        raw = {**raw, "inputs": {key: value for key, value in inputs.items() if not str(key).startswith(gone)}}
+    traders, fitted = raw.get("traders"), raw.get("fitted")
+    gone = tuple(f"traders.{n}." for n, body in traders.items() if body is None) if isinstance(traders, Mapping) else ()
+    for section in ("inputs", "fitted"):
+        if isinstance(told := raw.get(section), Mapping):
+            without = fitted if section == "inputs" and isinstance(fitted, Mapping) else {}
+            kept = {key: why for key, why in told.items() if not str(key).startswith(gone) and key not in without}
+            raw = {**raw, section: kept}
     try:
         scenario = Scenario.model_validate(raw, context={"folder": folder})
     except ValidationError as error:
@@ -382,13 +395,27 @@ def _validated(raw: dict[str, Any], source: str, folder: Path) -> Scenario:
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
         raise ScenarioError(f"{source}: {_explain(details[0], raw)}{more}") from None
     dumped = scenario.model_dump()
-    for key in scenario.inputs:
-        here: Any = dumped
-        for part in key.split("."):
-            if not isinstance(here, Mapping) or part not in here:
-                raise ScenarioError(f"{source}: inputs: {key} is not a key of this scenario (abm schema)")
-            here = here[part]
+    for section, keys in (("inputs", scenario.inputs), ("fitted", scenario.fitted)):
+        for key in keys:
+            try:
+                value_at(dumped, key)
+            except KeyError:
+                raise ScenarioError(f"{source}: {section}: {key} is not a key of this scenario (abm schema)") from None
     return scenario
+
+
+def value_at(dumped: Mapping[str, Any], key: str) -> Any:
+    """What stands at a dotted key of a scenario that was dumped.
+
+    Raises:
+        KeyError: There is no such key.
+    """
+    here: Any = dumped
+    for part in key.split("."):
+        if not isinstance(here, Mapping):
+            raise KeyError(key)
+        here = here[part]
+    return here
 
 
 def meant(word: object, known: Iterable[str], prefix: str = "") -> str:

@@ -15,6 +15,7 @@ import typer
 
 from experiments.attribute import attribute
 from experiments.bench import app as bench
+from experiments.calibrate import calibrate
 from experiments.chain import chain, network
 from experiments.compare import compare as compare_command
 from experiments.progress import progress, say
@@ -255,6 +256,7 @@ app.command()(_answers(reproduce))
 app.command()(_answers(stylised))
 app.command("compare")(_answers(compare_command))
 app.command()(_answers(attribute))
+app.command()(_answers(calibrate))
 app.command()(_answers(chain))
 app.command()(_answers(network))
 

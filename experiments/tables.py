@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -35,3 +39,11 @@ def print_rows(rows: Sequence[tuple[Any, ...]], titles: tuple[str, ...]) -> None
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     Console(highlight=False).print(table)
+
+
+def print_whole(console: "Console", table: "Table") -> None:
+    """Print a table with nothing cut off or folded: a narrower terminal breaks its lines."""
+    from rich.measure import Measurement
+
+    console.width = max(console.width, Measurement.get(console, console.options.update(max_width=1000), table).maximum)
+    console.print(table)
