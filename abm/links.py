@@ -29,15 +29,6 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def has(content: Any, key: str) -> bool:
-    """Whether a dotted key is there."""
-    for part in key.split("."):
-        if not isinstance(content, Mapping) or part not in content:
-            return False
-        content = content[part]
-    return True
-
-
 def switched_off(content: BaseModel | Mapping[str, Any], links: Iterable[Link]) -> dict[str, Any]:
     """The content of a scenario with links switched off. Who is taken out is so whatever else is laid over him.
 

@@ -34,7 +34,7 @@ from abm.clock import Clock, Seconds, Utc, seconds
 from abm.contagion.channels import Channels
 from abm.exchange.description import Frozen
 from abm.exchange.instrument import Instrument
-from abm.links import Link, clash, has, merge, switched_off
+from abm.links import Link, clash, merge, switched_off
 from abm.world.fundamental import Fundamental
 from abm.world.news import News, unknown_names
 
@@ -138,7 +138,7 @@ def _configured(value: Any, info: ValidationInfo) -> Any:
     return cls.config_class.model_validate(value, context=info.context)
 
 
-_ABOUT = {"description", "caveat", "inputs", "links", "observations", "compare"}
+_ABOUT = {"description", "caveat", "inputs", "fitted", "links", "observations", "compare"}
 """Keys that a run does not depend on."""
 
 
@@ -171,6 +171,9 @@ class Scenario(Frozen):
     )
     recording: Recording = Field(Recording(), description="what is kept")
     inputs: dict[str, str] = Field(default={}, description="what is put in: key of this scenario, and its source")
+    fitted: dict[str, str] = Field(
+        default={}, description="what is fitted: key of this scenario, and to what; such a key is no input"
+    )
     links: dict[str, Link] = Field(
         default={},
         description="links of the chain that abm ablate switches off, by name",
@@ -325,7 +328,12 @@ def _parse(text: str, source: str) -> Any:
         raise ScenarioError(f"{source}: not YAML ({str(error).splitlines()[0]})") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, what: str = "a scenario") -> dict[str, Any]:
+    """What a YAML file says.
+
+    Raises:
+        ScenarioError: It cannot be read, or is not a mapping.
+    """
     try:
         raw = _parse(path.read_text("utf-8"), path.name)
     except OSError as error:
@@ -333,7 +341,7 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ScenarioError(f"{path}: not a text file in UTF-8") from None
     if not isinstance(raw, dict):
-        raise ScenarioError(f"{path.name}: a scenario is a mapping of keys to values (abm schema)")
+        raise ScenarioError(f"{path.name}: {what} is a mapping of keys to values (abm schema)")
     return raw
 
 
@@ -356,7 +364,7 @@ def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ScenarioError(
             f"{path.name}: based_on goes round in a circle: {' -> '.join(p.stem for p in (*chain, path))}"
         )
-    raw = _read(path)
+    raw = read_mapping(path)
     base = raw.pop("based_on", None)
     if base is None:
         return raw
@@ -422,22 +430,27 @@ def _validated(raw: dict[str, Any], source: str, folder: Path) -> Scenario:
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
         raise ScenarioError(f"{source}: {_explain(details[0], raw)}{more}") from None
     dumped = scenario.model_dump()
-    for key in scenario.inputs:
-        if not has(dumped, key):
-            raise ScenarioError(f"{source}: inputs: {key} is not a key of this scenario (abm schema)")
+    told = [*(("inputs", key) for key in scenario.inputs), *(("fitted", key) for key in scenario.fitted)]
+    for name, link in scenario.links.items():
+        told += [(f"links.{name}.off", key) for key, value in link.off.items() if value is None]
+    for section, key in told:
+        try:
+            value_at(dumped, key)
+        except KeyError:
+            raise ScenarioError(f"{source}: {section}: {key} is not a key of this scenario (abm schema)") from None
     _check_links(scenario, dumped, source)
     return scenario
 
 
 def _without_gone(raw: dict[str, Any]) -> dict[str, Any]:
-    """Inputs and links without what they say of traders that were taken out; a link that says nothing else goes too."""
-    traders = raw.get("traders")
-    if not isinstance(traders, Mapping):
-        return raw
-    gone = tuple(f"traders.{name}." for name, body in traders.items() if body is None)
+    """What is told of keys, without those of traders that were taken out; a link that says nothing else goes too. What is fitted is no input."""
+    traders, fitted = raw.get("traders"), raw.get("fitted")
+    gone = tuple(f"traders.{n}." for n, body in traders.items() if body is None) if isinstance(traders, Mapping) else ()
 
-    def left(keys: Any) -> Any:
-        return {k: v for k, v in keys.items() if not f"{k}.".startswith(gone)} if isinstance(keys, Mapping) else keys
+    def left(keys: Any, but: Any = ()) -> Any:
+        if not isinstance(keys, Mapping):
+            return keys
+        return {k: v for k, v in keys.items() if not f"{k}.".startswith(gone) and k not in but}
 
     def left_of(link: Any) -> Any:
         off = link.get("off") if isinstance(link, Mapping) else None
@@ -445,22 +458,18 @@ def _without_gone(raw: dict[str, Any]) -> dict[str, Any]:
             return link
         return {**link, "off": left(off)} if left(off) else None
 
-    links = raw.get("links")
-    return {
-        **raw,
-        **({"inputs": left(raw["inputs"])} if "inputs" in raw else {}),
-        **({"links": {name: left_of(link) for name, link in links.items()}} if isinstance(links, Mapping) else {}),
-    }
+    told: dict[str, Any] = {section: left(raw[section]) for section in ("inputs", "fitted") if section in raw}
+    if isinstance(fitted, Mapping) and "inputs" in told:
+        told["inputs"] = left(told["inputs"], but=fitted)
+    if isinstance(links := raw.get("links"), Mapping):
+        told["links"] = {name: left_of(link) for name, link in links.items()}
+    return raw | told
 
 
 def _check_links(scenario: Scenario, dumped: Mapping[str, Any], source: str) -> None:
-    """Refuse links that change nothing, do not go together, or leave a scenario that is none."""
+    """Refuse links that do not go together, or leave a scenario that is none."""
     if wrong := clash(scenario.links):
         raise ScenarioError(f"{source}: {wrong}")
-    for name, link in scenario.links.items():
-        for key, value in link.off.items():
-            if value is None and not has(dumped, key):
-                raise ScenarioError(f"{source}: links.{name}.off: {key} is not a key of this scenario (abm schema)")
     together = [[name] for name in scenario.links] + [list(scenario.links)]
     for names in together if scenario.links else ():
         try:
@@ -470,6 +479,20 @@ def _check_links(scenario: Scenario, dumped: Mapping[str, Any], source: str) -> 
             raw = switched_off(dumped, [scenario.links[name] for name in names])
             which = f"links.{names[0]}.off" if len(names) == 1 else "links, all off"
             raise ScenarioError(f"{source}: {which}: {_explain(detail, raw)}") from None
+
+
+def value_at(dumped: Mapping[str, Any], key: str) -> Any:
+    """What stands at a dotted key of a scenario that was dumped.
+
+    Raises:
+        KeyError: There is no such key.
+    """
+    here: Any = dumped
+    for part in key.split("."):
+        if not isinstance(here, Mapping):
+            raise KeyError(key)
+        here = here[part]
+    return here
 
 
 def meant(word: object, known: Iterable[str], prefix: str = "") -> str:

@@ -188,7 +188,7 @@ def _show(described: "Scenario", found: "Ablation") -> None:
             titles = ("link", "without it", "it adds then", "Shapley value", "error: orders", "seeds", "of all")
         else:
             titles = ("link", "without it", "it adds then", "error: seeds")
-        print_rows(rows, titles)
+        print_rows(rows, titles, whole=True)
         typer.echo()
     _show_interactions(found)
     for name, link in described.links.items():
@@ -222,5 +222,5 @@ def _show_interactions(found: "Ablation") -> None:
     for measure, mine in table.groupby("measure", sort=False):
         for row in mine.sort_values("together", key=abs, ascending=False).head(3).itertuples():
             rows.append((measure, row.link, row.other, number(row.together, unit(str(measure)), "+")))
-    print_rows(rows, ("measure", "link", "and", "together beyond each alone"))
+    print_rows(rows, ("measure", "link", "and", "together beyond each alone"), whole=True)
     typer.echo()

@@ -16,6 +16,7 @@ import typer
 from experiments.ablate import ablate
 from experiments.attribute import attribute
 from experiments.bench import app as bench
+from experiments.calibrate import calibrate
 from experiments.chain import chain, network
 from experiments.compare import compare as compare_command
 from experiments.forecast import forecast
@@ -259,6 +260,7 @@ app.command("compare")(_answers(compare_command))
 app.command()(_answers(attribute))
 app.command()(_answers(ablate))
 app.command()(_answers(forecast))
+app.command()(_answers(calibrate))
 app.command()(_answers(chain))
 app.command()(_answers(network))
 

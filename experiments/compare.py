@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.tables import PICTURES, check_file, number
+from experiments.tables import PICTURES, check_file, number, print_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -145,7 +145,6 @@ def _verdict(row: "Row") -> str:
 
 def show_rows(console: "Console", rows: Sequence["Row"], runs: int = 1) -> None:
     """Print a comparison, and the notes of its rows below it. Of several runs the median, and the interval of nine tenths of them."""
-    from rich.measure import Measurement
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
@@ -174,8 +173,6 @@ def show_rows(console: "Console", rows: Sequence["Row"], runs: int = 1) -> None:
             row.role,
             _verdict(row),
         )
-    # A narrower terminal breaks lines; nothing is cut off
-    console.width = max(console.width, Measurement.get(console, console.options.update(max_width=1000), table).maximum)
-    console.print(table)
+    print_whole(console, table)
     for place, note in enumerate(notes, 1):
         console.print(f"({place}) {note}", soft_wrap=True)

@@ -173,7 +173,7 @@ class Ensemble:
             while queue or flying:
                 for _ in range(min(len(queue), len(client.nthreads()) - len(flying))):
                     scenario, key, lives = queue.popleft()
-                    future = client.submit(_one, scenario, self._measure, _version(self._measure, scenario), pure=False)
+                    future = client.submit(_one, scenario, self._measure, version(self._measure, scenario), pure=False)
                     flying[future.key] = future, scenario, key, lives
                     future.add_done_callback(landed.put)
                 try:
@@ -268,16 +268,16 @@ class _Counted:
 
 
 def _one(
-    scenario: Scenario, measure: str, version: str = "", progress: Callable[[int, int], None] | None = None
+    scenario: Scenario, measure: str, sender: str = "", progress: Callable[[int, int], None] | None = None
 ) -> Outcome:
-    """Play one run; `version` is that of whoever asked, where that is another process."""
+    """Play one run; `sender` is the version of whoever asked, where that is another process."""
     started = time.perf_counter()
     measures: dict[str, float] = {}
     error = ""
     try:
-        if version and version != _version(measure, scenario):
+        if sender and sender != version(measure, scenario):
             raise ScenarioError(
-                f"the worker has another version ({_version(measure, scenario)}) than the command ({version})"
+                f"the worker has another version ({version(measure, scenario)}) than the command ({sender})"
             )
         result = abm.run(scenario, progress)
         if result.audit.passed:
@@ -305,7 +305,7 @@ def _measure(name: str) -> Measure:
     return found
 
 
-def _version(measure: str, scenario: Scenario) -> str:
+def version(measure: str, scenario: Scenario) -> str:
     """What an outcome depends on beside its scenario: the code of the simulator, of the measure and of the traders, and the observations."""
     modules = {_measure(measure).__module__, *(type(trader).__module__ for trader in scenario.traders.values())}
     return _digest(tuple(sorted(module for module in modules if not module.startswith("abm."))), scenario.observations)
@@ -359,7 +359,7 @@ class _Store:
             "SELECT seed, measures, seconds, error FROM runs WHERE scenario = ? AND measure = ? AND version = ?",
             key,
             self._measure,
-            _version(self._measure, scenario),
+            version(self._measure, scenario),
         ).fetchone()
         return row and Outcome(key, row[0], _numbers(row[1]), row[2], row[3])
 
@@ -368,7 +368,7 @@ class _Store:
             "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             outcome.scenario,
             self._measure,
-            _version(self._measure, scenario),
+            version(self._measure, scenario),
             scenario.name,
             outcome.seed,
             json.dumps(dict(outcome.measures)),

@@ -296,7 +296,7 @@ def _show(asked: Question, found: "Paths", table: "pd.DataFrame") -> None:
             cells = mine.set_index("event").loc[events]
             chances = [f"{row.probability:.0%} [{row.low:.0%}, {row.high:.0%}]" for row in cells.itertuples()]
             rows.append((_written(time), str(mine["part"].iloc[0]), *chances))
-    print_rows(rows, ("by", "", *events))
+    print_rows(rows, ("by", "", *events), whole=True)
     typer.echo()
     for part, last in (("played", asked.played_until), ("resampled", asked.until)):
         if part in (said := _volatilities(asked, found)):

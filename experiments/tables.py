@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -41,8 +45,8 @@ def number(value: float, unit: str, sign: str = "") -> str:
     return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign},.2f}"
 
 
-def print_rows(rows: Sequence[tuple[Any, ...]], titles: tuple[str, ...]) -> None:
-    """Print rows below their titles; the first column keeps its width."""
+def print_rows(rows: Sequence[tuple[Any, ...]], titles: tuple[str, ...], *, whole: bool = False) -> None:
+    """Print rows below their titles; the first column keeps its width, or all do, and a narrower terminal breaks lines."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -52,4 +56,16 @@ def print_rows(rows: Sequence[tuple[Any, ...]], titles: tuple[str, ...]) -> None
         table.add_column(title, overflow="fold", no_wrap=position == 0)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if whole:
+        print_whole(console, table)
+    else:
+        console.print(table)
+
+
+def print_whole(console: "Console", table: "Table") -> None:
+    """Print a table with nothing cut off or folded: a narrower terminal breaks its lines."""
+    from rich.measure import Measurement
+
+    console.width = max(console.width, Measurement.get(console, console.options.update(max_width=1000), table).maximum)
+    console.print(table)
