@@ -2,7 +2,7 @@
 
 import json as json_format
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,8 +59,11 @@ def ablate(
     design = _design(described, 0 if only_single else permutations)
     names = chosen(measures.split(","), list(described.instruments), instrument or next(iter(described.instruments)))
     several = seeds_of(seeds) or [described.seed]
-    played = {coalition: described.without(set(described.links) - coalition) for coalition in design.coalitions}
-    runs = [run.model_copy(update={"seed": seed}) for run in played.values() for seed in several]
+    runs = [
+        run.model_copy(update={"seed": seed})
+        for run in (_with(described, coalition) for coalition in design.coalitions)
+        for seed in several
+    ]
     where = store or Path("runs") / "ablations" / f"{described.name}.sqlite"
     if dry_run:
         announce(runs, MEASURE, where, workers, f"{len(design.links)} links, {_extent(design)}, {_seeds(several)}")
@@ -99,6 +102,20 @@ def _design(described: "Scenario", permutations: int) -> "Design":
             f"permutations: {permutations} is odd, and each comes with its reverse; give {permutations + 1}"
         )
     return design(list(described.links), permutations, stream(1, "ablation", "orders"))
+
+
+def _with(described: "Scenario", links: Collection[str]) -> "Scenario":
+    """A scenario with some of its links on and the others off."""
+    from pydantic import ValidationError
+
+    from abm.scenario import ScenarioError
+
+    off = [link for link in described.links if link not in links]
+    try:
+        return described.without(off)
+    except ValidationError as error:  # each alone and all together were tried when it was read
+        wrong = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise ScenarioError(f"{described.name}: with the links {', '.join(off)} off: {wrong}") from None
 
 
 def _extent(design: "Design") -> str:

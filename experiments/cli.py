@@ -215,6 +215,7 @@ def list_(json: Json = False) -> None:
                 "end": kept.clock.end.isoformat(),
                 "steps": kept.clock.steps,
                 "traders": list(kept.traders),
+                "links": list(kept.links),
             }
         )
     traders = [{"kind": kind, "description": _first_line(cls.__doc__)} for kind, cls in kinds().items()]

@@ -109,6 +109,21 @@ def test_what_is_wrong_is_said_in_one_line(linked: Path, arguments: tuple[object
     assert said.stderr.startswith(line) and said.stderr.count("\n") == 1
 
 
+def test_a_set_of_links_that_leaves_no_scenario_is_named(tmp_path: Path) -> None:
+    """Two that do not go together, and a third that takes out whom they are about: each alone is well, and all are."""
+    path = tmp_path / "three.yaml"
+    path.write_text(
+        "based_on: first-hour\nname: three\ntraders: {insiders: {kind: informed}}\nlinks:\n"
+        "  late: {off: {traders.insiders.start: 40min}}\n"
+        "  short: {off: {traders.insiders.end: 30min}}\n"
+        "  insiders: {off: {traders.insiders: null}}\n"
+    )
+    said = ablate(path, "--dry-run")
+    assert said.exit_code == 2
+    line = "three: with the links late, short off: end = 1800 is before start = 2400; make it later\n"
+    assert said.stderr == line
+
+
 def test_a_seed_of_which_a_run_failed_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     plan = design("ab", 2, stream(1, "a", "b"))
     worth = {coalition: float(len(coalition)) for coalition in plan.coalitions}
