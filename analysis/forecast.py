@@ -42,8 +42,8 @@ def hours(result: Result) -> dict[str, float]:
         kept[f"{name} start"] = float(result.summary["instruments"][name]["open"])
         for k, mid, low, high in by_hour.itertuples():
             kept[f"{name} {k} close"] = float(mid)
-            if k >= 0:  # without a trade in an hour its end must do
-                kept[f"{name} {k} low"], kept[f"{name} {k} high"] = float(np.fmin(low, mid)), float(np.fmax(high, mid))
+            if k >= 0:  # the mid stands in where an hour has no trade
+                kept[f"{name} {k} low"], kept[f"{name} {k} high"] = (float(mid if x != x else x) for x in (low, high))
     return kept
 
 

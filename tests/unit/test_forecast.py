@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -109,6 +110,9 @@ def test_what_is_kept_of_a_member_is_what_its_bars_say(member: abm.Result) -> No
     assert found.close[0, 0] == after["mid"].iloc[-1]
     assert found.start == bars["mid"][bars["time"] < pd.Timestamp(at)].iloc[-1]
     assert found.past[0] == member.summary["instruments"]["btc-spot"]["open"]
+    quiet = replace(member, bars=bars.assign(low=np.nan, high=np.nan))  # nothing traded
+    still = paths([hours(quiet)], "btc-spot", at)
+    assert still.low[0, 0] == still.high[0, 0] == found.close[0, 0]
 
 
 def forecast(store: Path, *arguments: object) -> Result:
