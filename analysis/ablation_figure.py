@@ -1,6 +1,7 @@
 """The figure of an ablation: what each link adds to each measure, with its errors."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -39,7 +40,7 @@ def ablation_figure(table: pd.DataFrame, units: Mapping[str, str], title: str) -
     return fig
 
 
-def _panel(ax: "mpl.axes.Axes", rows: pd.DataFrame, measure: str, unit: str) -> None:
+def _panel(ax: Any, rows: pd.DataFrame, measure: str, unit: str) -> None:
     columns = [name for name in ("adds", "adds_error", "share", "share_error") if name in rows]
     largest = float(np.nanmax(np.abs(rows[columns].to_numpy()), initial=0.0))
     factor, label = _SCALES.get(unit) or ((1e-6, "million USD") if largest >= 1e5 else (1.0, "USD"))

@@ -38,6 +38,16 @@ def test_until_then_a_run_is_the_one_without_a_branch_and_another_from_there_on(
     assert len({log(played) for played in (plain, first, other)}) == 3
 
 
+@pytest.mark.parametrize(("name", "day"), [("contagion", "2026-02-04"), ("calm", "2026-01-05")])
+def test_so_it_is_with_all_who_trade_in_larger_scenarios(name: str, day: str) -> None:
+    branches: list[dict[str, Any]] = [{}, *({"branch": {"at": f"{day}T00:05Z", "seed": k}} for k in (1, 2))]
+    played = [Market(load(name, **branch)) for branch in branches]
+    for span, different in (("5min", 1), ("1min", 3)):
+        for each in played:
+            each.run_for(span)
+        assert len({log(each) for each in played}) == different
+
+
 def test_it_may_branch_off_at_the_start() -> None:
     plain, first, other = (market(seed, "2026-02-05T00:00Z") for seed in (None, 1, 2))
     cash = [played.cash.copy() for played in (plain, first, other)]
