@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +49,7 @@ class Search:
 
     def __init__(self, problem: Problem, storage: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._problem, self._where = problem, storage
+        self._problem, self._where = problem, shown(storage)
         url = storage
         if "://" not in storage:
             path = Path(storage).absolute()
@@ -152,9 +153,15 @@ class Search:
         try:
             yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
-            cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
+            cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error.__cause__ or error
             line = " ".join(str(cause).split())
-            raise ScenarioError(f"{self._where}: {line}; see to the database, or name another --store") from None
+            fix = "install its driver" if isinstance(cause, ImportError) else "see to the database"
+            raise ScenarioError(f"{self._where}: {line}; {fix}, or name another --store") from None
+
+
+def shown(storage: str) -> str:
+    """The path or URL without its password."""
+    return re.sub(r"(://[^:/@]+):[^/]*@", r"\1:***@", storage)
 
 
 def _sampler(*seeds: int) -> optuna.samplers.BaseSampler:

@@ -133,6 +133,8 @@ def test_a_cut_run_is_the_beginning_of_the_whole_one() -> None:
     cut, whole = (run(load("small.yaml", clock={"end": f"2026-02-05T00:0{end}Z"})) for end in (2, 4))
     early = whole.bars["time"] < cut.bars["time"].max() + pd.Timedelta("1min")
     pd.testing.assert_frame_equal(cut.bars, whole.bars[early].reset_index(drop=True))
+    assert len(cut.trades) > 100
+    pd.testing.assert_frame_equal(cut.trades, whole.trades.iloc[: len(cut.trades)])
 
 
 def test_what_is_predicted_changes_nothing() -> None:
@@ -363,7 +365,7 @@ def test_a_store_that_is_none_is_one_line(tiny: Path) -> None:
         ("words.sqlite", "file is not a database; remove it, or name another --store"),
         ("one.runs.sqlite", "is not a store of calibrations; name another --store"),
         ("short.sqlite", "malformed"),
-        ("postgresql+none://nowhere/base", "name another --store"),
+        ("postgresql+none://me:secret@nowhere/base", "postgresql+none://me:***@nowhere/base: "),
     ):
         code, out, err = abm("calibrate", "tiny.yaml", "-q", "--store", store, "--out", "other")
         assert (code, out, err.count("\n")) == (2, "", 1)
