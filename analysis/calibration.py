@@ -69,11 +69,14 @@ def medians(targets: Sequence[Target], runs: Sequence[Mapping[str, float]]) -> d
 
 
 def terms(targets: Sequence[Target], moments: Mapping[str, float], bound: float) -> dict[str, float]:
-    """By target the square of the distance between moment and observation in half widths, at most `bound`; that where there is no moment."""
+    """By target the square x² of the distance between moment and observation in half widths, as x² / (1 + x² / bound).
+
+    Far out this comes near `bound` and still says which of two is nearer (Geman and McClure 1985). Where there is no moment it is `bound`.
+    """
     found = {}
     for target in targets:
         square = ((moments[target.observation] - target.observed) / target.scale) ** 2
-        found[target.observation] = bound if math.isnan(square) else min(square, bound)
+        found[target.observation] = bound if math.isnan(square) else square / (1.0 + square / bound)
     return found
 
 

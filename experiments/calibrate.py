@@ -1,6 +1,8 @@
 """`abm calibrate`: choose parameters of a scenario so that runs come near what is to be fitted, and say how well that pins them down."""
 
+import copy
 import json as json_format
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +50,7 @@ def calibrate(
     The same command goes on where it was stopped. What is marked predicted is not looked at.
     """
     from experiments.calibrate_spec import read_spec
-    from experiments.calibrate_study import MEASURE, Search
+    from experiments.calibrate_study import MEASURE, Search, shown
     from experiments.calibrate_study import curvature as measure_curvature
     from experiments.ensemble import Ensemble
 
@@ -75,7 +77,7 @@ def calibrate(
     found = Found(problem, trials, best, rows, around)
     _keep(found, place)
     if json:
-        typer.echo(json_format.dumps({**found.to_dict(), "store": where, "folder": str(place)}, indent=2))
+        typer.echo(json_format.dumps({**found.to_dict(), "store": shown(where), "folder": str(place)}, indent=2))
     elif not quiet:
         _show(found, place)
 
@@ -176,8 +178,6 @@ def _keep(found: Found, place: Path) -> None:
 
 def _scenario(found: Found, place: Path) -> dict[str, Any]:
     """The scenario with the best values, uncut, which says what was fitted to what."""
-    import os
-
     problem, best = found.problem, found.best
     source = problem.source
     overlay = problem.overlay(best.values)
@@ -191,7 +191,7 @@ def _scenario(found: Found, place: Path) -> dict[str, Any]:
         *way, last = key.split(".")
         for part in way:
             here = here.setdefault(part, {})
-        here[last] = value
+        here[last] = copy.deepcopy(value)
     to = f"{', '.join(target.observation for target in problem.targets)} (calibration {problem.name}, trial {best.number})"
     return content | {"fitted": dict.fromkeys(overlay, to)}
 

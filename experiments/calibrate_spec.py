@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
@@ -49,7 +50,9 @@ class Spec(Frozen):
     trials: int = Field(40, ge=1, description="trials in all, whole batches")
     batch: int = Field(4, ge=1, description="trials that are asked for at once")
     bound: float = Field(
-        25.0, gt=0, description="most that one target adds to the loss, and what one of a failed run adds"
+        25.0,
+        gt=0,
+        description="what a target adds to the loss as it is missed by more and more, and where a run failed",
     )
     search: int = Field(1, ge=0, lt=2**31, description="seed of the search")
     step: float = Field(0.1, gt=0, le=0.5, description="share of a range by which curvature is measured, either way")
@@ -143,37 +146,17 @@ class Problem:
         whole = load(source, **spec.set)
         rows = _fitted(whole, spec.targets)
         seen = read_observations(whole.observations).loc[[row.observation for row in rows]]
-        ends = spec.ends or seen["to_utc"].dt.ceil("h").max().to_pydatetime()  # as long as compare's windows are
-        ends = ends if spec.ends else min(ends, whole.clock.end)
-        if not whole.clock.start < ends <= whole.clock.end:
-            raise ScenarioError(
-                f"ends: {ends:%Y-%m-%dT%H:%MZ} is not within the run of {whole.name} (clock.start to clock.end)"
-            )
+        end = _end(spec, whole, seen["to_utc"])
+        spec = spec.model_copy(update={"ends": end})
         for row in rows:
-            _check_target(row, seen.loc[row.observation], whole, pd.Timestamp(ends))
-        problem = cls._checked(name, spec.model_copy(update={"ends": ends}), source, whole, rows)
-        for parameter in problem.parameters:
+            _check_target(row, dict(seen.loc[row.observation]), whole, end)
+        parameters, present = _parameters(spec.vary, whole.model_dump())
+        targets = tuple(Target(row.observation, row.observed, row.low, row.high) for row in rows)
+        problem = cls(name, spec, source, load(source, **spec.set | _cut(spec)), targets, parameters, present)
+        for parameter in parameters:
             for value in (parameter.low, parameter.high):
                 problem.scenario({parameter.name: value}, spec.seeds[0])
         return problem
-
-    @classmethod
-    def _checked(cls, name: str, spec: Spec, source: str, whole: Scenario, rows: list[Row]) -> Self:
-        content = whole.model_dump()
-        parameters = [_parameter(key, vary, content) for key, vary in spec.vary.items()]
-        keys = [key for name, vary in spec.vary.items() for key in vary.keys or (name,)]
-        twice = [key for key in keys if keys.count(key) > 1]
-        if twice:
-            raise ScenarioError(f"vary: {twice[0]} is varied twice; leave it out of one")
-        return cls(
-            name,
-            spec,
-            source,
-            load(source, **spec.set | _cut(spec)),
-            tuple(Target(row.observation, row.observed, row.low, row.high) for row in rows),
-            tuple(parameter for parameter, _ in parameters),
-            {parameter.name: now for parameter, now in parameters if now is not None},
-        )
 
     def overlay(self, values: Mapping[str, float]) -> dict[str, Any]:
         """The dotted keys of the scenario for values of parameters."""
@@ -207,6 +190,17 @@ def _cut(spec: Spec) -> dict[str, Any]:
     return {"clock.end": spec.ends, "recording.network": None}
 
 
+def _end(spec: Spec, whole: Scenario, ends: "pd.Series[pd.Timestamp]") -> datetime:
+    """Where runs are cut: where it is said, or at the end of the last window, which is at a full hour as those of `abm compare` are."""
+    latest: datetime = ends.dt.ceil("h").max().to_pydatetime()
+    end = spec.ends or min(latest, whole.clock.end)
+    if not whole.clock.start < end <= whole.clock.end:
+        raise ScenarioError(
+            f"ends: {end:%Y-%m-%dT%H:%MZ} is not within the run of {whole.name} (clock.start to clock.end)"
+        )
+    return end
+
+
 def _fitted(scenario: Scenario, asked: tuple[str, ...]) -> list[Row]:
     """The rows of the targets: those asked for, or all that are fitted. What is put in or predicted is not touched."""
     if not scenario.observations:
@@ -230,24 +224,35 @@ def _fitted(scenario: Scenario, asked: tuple[str, ...]) -> list[Row]:
     return found
 
 
-def _check_target(row: Row, seen: "pd.Series[Any]", scenario: Scenario, ends: pd.Timestamp) -> None:
+def _check_target(row: Row, seen: Mapping[str, Any], scenario: Scenario, ends: datetime) -> None:
     """Refuse a target that runs cannot say anything of."""
-    start, end = seen["from_utc"], seen["to_utc"]
+    start, end, market = (seen[column] for column in ("from_utc", "to_utc", "market"))
     if not (row.low < row.high and row.high - row.low < float("inf")):
         raise ScenarioError(
             f"targets: {row.observation} has no two bounds that differ, so that its misfit has no scale; leave it out"
         )
-    if start < pd.Timestamp(scenario.clock.start) or end > ends:
+    if start < scenario.clock.start or end > ends:
         window = f"{start:%Y-%m-%dT%H:%M} to {end:%Y-%m-%dT%H:%M}"
         run = f"{scenario.clock.start:%Y-%m-%dT%H:%M} to {ends:%Y-%m-%dT%H:%M}"
         raise ScenarioError(
             f"targets: {row.observation} is of {window}, which runs of {run} do not cover; leave it out, or change ends"
         )
-    market = seen["market"]
     if isinstance(market, str) and not any(fnmatchcase(name, market) for name in scenario.instruments):
         raise ScenarioError(
             f"targets: {row.observation} is about {market}, which {scenario.name} does not trade; leave it out"
         )
+
+
+def _parameters(vary: Mapping[str, Vary], content: Mapping[str, Any]) -> tuple[tuple[Parameter, ...], dict[str, float]]:
+    """The parameters, and what stands in the scenario now, of those for which one number does."""
+    keys = [key for name, each in vary.items() for key in each.keys or (name,)]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ScenarioError(f"vary: {key} is varied twice; leave it out of one")
+    found = [_parameter(name, each, content) for name, each in vary.items()]
+    return tuple(parameter for parameter, _ in found), {
+        parameter.name: now for parameter, now in found if now is not None
+    }
 
 
 def _parameter(name: str, vary: Vary, content: Mapping[str, Any]) -> tuple[Parameter, float | None]:

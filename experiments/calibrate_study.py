@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +49,7 @@ class Search:
 
     def __init__(self, problem: Problem, storage: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._problem, self._where = problem, storage
+        self._problem, self._where = problem, shown(storage)
         url = storage
         if "://" not in storage:
             path = Path(storage).absolute()
@@ -60,7 +61,11 @@ class Search:
             self._study = optuna.create_study(
                 storage=self._storage, study_name=problem.name, direction="minimize", load_if_exists=True
             )
-            self._same()
+            try:
+                self._same()
+            except ScenarioError:
+                self.close()
+                raise
 
     def close(self) -> None:
         self._storage.remove_session()
@@ -70,7 +75,8 @@ class Search:
         """Play what is missing of all batches.
 
         Raises:
-            ScenarioError: Every run of the first batch failed, or none says anything of a target; nothing is told then.
+            ScenarioError: Every trial of the first batch failed, or none says anything of a target; nothing is told then. Or
+                another command is at the same search.
         """
         spec = self._problem.spec
         for first in range(0, spec.trials, spec.batch):
@@ -81,7 +87,7 @@ class Search:
             label = f"trials {first + 1} to {first + spec.batch} of {spec.trials}"
             outcomes = _play(self._problem, [trial.params for trial in waiting], ensemble, label, silent)
             if first == 0:
-                self._sound([outcome for runs in outcomes for outcome in runs])
+                self._sound(outcomes)
             with self._told():
                 for trial, runs in zip(waiting, outcomes, strict=True):
                     self._tell(trial, runs)
@@ -104,6 +110,8 @@ class Search:
             trial = Trial(self._study, kept[number]._trial_id)
         else:
             trial = self._study.ask()
+            if trial.number != number:
+                raise self._taken()
         for position, parameter in enumerate(problem.parameters, 1):
             self._study.sampler = _sampler(problem.spec.search, number, position)
             if parameter.whole:
@@ -114,20 +122,30 @@ class Search:
 
     def _tell(self, trial: Trial, runs: Sequence[Outcome]) -> None:
         moments = medians(self._problem.targets, [run.measures for run in runs])
-        trial.set_user_attr("moments", {name: None if np.isnan(value) else value for name, value in moments.items()})
-        trial.set_user_attr("error", next((run.error for run in runs if run.error), ""))
-        self._study.tell(trial, _loss(self._problem, runs))
+        try:
+            trial.set_user_attr(
+                "moments", {name: None if np.isnan(value) else value for name, value in moments.items()}
+            )
+            trial.set_user_attr("error", next((run.error for run in runs if run.error), ""))
+            self._study.tell(trial, _loss(self._problem, runs))
+        except optuna.exceptions.UpdateFinishedTrialError:
+            raise self._taken() from None
 
-    def _sound(self, outcomes: Sequence[Outcome]) -> None:
+    def _taken(self) -> ScenarioError:
+        return ScenarioError(
+            f"{self._where}: another command is searching for {self._problem.name}; wait for it, or name another --store"
+        )
+
+    def _sound(self, trials: Sequence[Sequence[Outcome]]) -> None:
         """Stop where going on is of no use."""
-        good = [outcome.measures for outcome in outcomes if not outcome.error]
+        good = [runs for runs in trials if not any(run.error for run in runs)]
         if not good:
+            error = next(run.error for run in trials[0] if run.error)
             raise ScenarioError(
-                f"{self._problem.name}: all {len(outcomes)} runs of the first batch failed: {outcomes[0].error}; "
-                "mend it, and the same command goes on"
+                f"{self._problem.name}: every trial of the first batch failed: {error}; mend it, and the same command goes on"
             )
         for target in self._problem.targets:
-            if all(np.isnan(measures.get(target.observation, np.nan)) for measures in good):
+            if all(np.isnan(run.measures.get(target.observation, np.nan)) for runs in good for run in runs):
                 raise ScenarioError(
                     f"{self._problem.name}: targets: no run says anything of {target.observation} (its window or market); leave it out"
                 )
@@ -152,9 +170,15 @@ class Search:
         try:
             yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
-            cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
+            cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error.__cause__ or error
             line = " ".join(str(cause).split())
-            raise ScenarioError(f"{self._where}: {line}; see to the database, or name another --store") from None
+            fix = "install its driver" if isinstance(cause, ImportError) else "see to the database"
+            raise ScenarioError(f"{self._where}: {line}; {fix}, or name another --store") from None
+
+
+def shown(storage: str) -> str:
+    """The path or URL without its password."""
+    return re.sub(r"(://[^:/@]+):[^/]*@", r"\1:***@", storage)
 
 
 def _sampler(*seeds: int) -> optuna.samplers.BaseSampler:

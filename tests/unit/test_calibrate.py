@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 import analysis.compare
 from abm.record import Result
-from abm.scenario import load
+from abm.scenario import ScenarioError, load
 from experiments import calibrate_study, cli
 from experiments.calibrate_spec import read_spec
 from experiments.calibrate_study import Search
-from experiments.ensemble import Ensemble
+from experiments.ensemble import Ensemble, Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = """
@@ -106,9 +106,9 @@ def test_a_known_parameter_is_found_again_and_one_without_effect_is_not_identifi
     assert trials["open"].to_list() == pytest.approx(trials["instruments.btc-spot.reference_price"].to_list())
     first = trials.iloc[0]  # the scenario as it stands
     assert (first["instruments.btc-spot.reference_price"], first["volume"]) == (75_000, 1)
-    assert first["loss"] == found["loss"]["before"] == 50
-    terms = (((trials["open"] - 73_100) / 200) ** 2, ((trials["later"] - 73_200) / 400) ** 2)
-    assert trials["loss"].to_list() == pytest.approx(sum(term.clip(upper=25) for term in terms).to_list())
+    assert first["loss"] == found["loss"]["before"]
+    squares = (((trials["open"] - 73_100) / 200) ** 2, ((trials["later"] - 73_200) / 400) ** 2)
+    assert trials["loss"].to_list() == pytest.approx(sum(x / (1 + x / 25) for x in squares).to_list())
 
 
 def test_the_fitted_scenario_is_whole_and_says_what_is_fitted() -> None:
@@ -133,6 +133,8 @@ def test_a_cut_run_is_the_beginning_of_the_whole_one() -> None:
     cut, whole = (run(load("small.yaml", clock={"end": f"2026-02-05T00:0{end}Z"})) for end in (2, 4))
     early = whole.bars["time"] < cut.bars["time"].max() + pd.Timedelta("1min")
     pd.testing.assert_frame_equal(cut.bars, whole.bars[early].reset_index(drop=True))
+    assert len(cut.trades) > 100
+    pd.testing.assert_frame_equal(cut.trades, whole.trades.iloc[: len(cut.trades)])
 
 
 def test_what_is_predicted_changes_nothing() -> None:
@@ -214,6 +216,22 @@ def _searched(problem: Any, storage: str, ensemble: Ensemble) -> list[Any]:
         search.close()
 
 
+def test_two_commands_at_one_search_are_one_line() -> None:
+    problem = read_spec("tiny.yaml")
+    with Ensemble(calibrate_study.MEASURE, store=Path("runs.sqlite")) as ensemble:
+        one, two = Search(problem, "one.sqlite"), Search(problem, "one.sqlite")
+        asked = [one._trial(number) for number in range(3)]
+        assert two.run(ensemble, silent=True) == one.run(ensemble, silent=True)
+        assert asked[0] is not None
+        with pytest.raises(ScenarioError, match=r"^one.sqlite: another command is searching for tiny; wait for it, or"):
+            one._tell(asked[0], [Outcome("", 1, {}, 0.0, "none")])
+        two._study.ask()
+        with pytest.raises(ScenarioError, match="another command is searching for tiny"):
+            one._trial(99)
+        one.close()
+        two.close()
+
+
 def test_more_trials_go_on_from_those_there_are() -> None:
     write(trials=2, batch=2)
     calibrate("one", "--no-curvature")
@@ -251,7 +269,7 @@ def test_a_run_that_fails_counts_as_the_bound(monkeypatch: pytest.MonkeyPatch) -
     trials = pd.read_csv("runs/calibrations/tiny/trials.csv")
     failed = trials["instruments.btc-spot.reference_price"] < 73_000
     assert 0 < failed.sum() < 6
-    assert (trials["loss"][failed] == 50).all()
+    assert (trials["loss"] == 50).equals(failed)
     assert trials["error"].fillna("").eq("RuntimeError: too low").equals(failed)
     assert f"{failed.sum()} failed, the first: RuntimeError: too low" in out
 
@@ -363,7 +381,7 @@ def test_a_store_that_is_none_is_one_line(tiny: Path) -> None:
         ("words.sqlite", "file is not a database; remove it, or name another --store"),
         ("one.runs.sqlite", "is not a store of calibrations; name another --store"),
         ("short.sqlite", "malformed"),
-        ("postgresql+none://nowhere/base", "name another --store"),
+        ("postgresql+none://me:secret@nowhere/base", "postgresql+none://me:***@nowhere/base: "),
     ):
         code, out, err = abm("calibrate", "tiny.yaml", "-q", "--store", store, "--out", "other")
         assert (code, out, err.count("\n")) == (2, "", 1)

@@ -12,8 +12,10 @@ def test_the_misfit_is_counted_in_half_widths_and_bounded() -> None:
     runs = [{"price": 73_500.0, "sold": 2.3e9}, {"price": 90_000.0, "sold": 9e9}, {"price": 60_000.0, "sold": 2.6e9}]
     moments = medians([PRICE, SOLD], runs)
     assert moments == {"price": 73_500.0, "sold": 2.6e9}
-    assert terms([PRICE, SOLD], moments, 25.0) == pytest.approx({"price": 0.25, "sold": 4.0})
-    assert terms([PRICE, SOLD], moments, 2.0) == pytest.approx({"price": 0.25, "sold": 2.0})
+    assert terms([PRICE, SOLD], moments, 1e12) == pytest.approx({"price": 0.25, "sold": 4.0})
+    assert terms([PRICE, SOLD], moments, 2.0) == pytest.approx({"price": 0.25 / 1.125, "sold": 4.0 / 3.0})
+    far, further = (terms([PRICE], {"price": price}, 25.0)["price"] for price in (60_000, 50_000))
+    assert 20 < far < further < 25
     assert terms([SOLD], medians([SOLD], [*runs, {}]), 25.0) == {"sold": 25.0}  # a run that says nothing
 
 
