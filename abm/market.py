@@ -19,6 +19,7 @@ from abm.exchange.exchange import Exchange, Report
 from abm.exchange.gateway import Gateway, Refusal
 from abm.exchange.instrument import Instrument
 from abm.exchange.messages import Records
+from abm.random import Fork, Streams
 from abm.record import Recorder, Result
 from abm.scenario import Scenario, ScenarioError, load
 from abm.world.fundamental import Fundamental, fundamental_path
@@ -56,6 +57,8 @@ class Market(mesa.Model):  # type: ignore[misc]
         described = self._described
         instruments = tuple(described.instruments.values())
         self._step_s, self._step_ns = described.clock.step, described.clock.step_ns
+        self.streams = Streams(described.seed)
+        """Where all chance of the run comes from, but for news, which is drawn for all steps at once."""
         traders = self._parts()
         self._rows = sum(terms.accounts for _, terms in traders.values()) + described.spare_accounts
         self._next_row = 0
@@ -72,10 +75,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.position, self.position_reserved = accounts.position, accounts.position_reserved
         """The accounts of the exchange: live arrays, looked up once because everyone reads them in every step."""
         self.on_margin = np.array([instrument.margin is not None for instrument in instruments])
-        news = described.news if described.channels.on("news") else News()
-        self._common = NewsPaths(news, described.clock, described.seed)
-        self._paces = {name: self._pace_of(name) for name in described.instruments}
-        self._fundamentals = {name: self._news_of(name) for name in described.instruments}
+        self._draw_news()
         self._steps_done = 0
         self._view: View | None = None
         self.recorder = Recorder(self)
@@ -108,6 +108,16 @@ class Market(mesa.Model):  # type: ignore[misc]
             self.recorder.opened(population)
         self.recorder.sample_network()
         self._schedule_exports()
+        if described.branch is not None:
+            at = round(described.clock.units(described.clock.seconds_at(described.branch.at)))
+            self.schedule_event(self._branch_off, at=at)
+
+    def _branch_off(self) -> None:
+        """Let chance go another way from now on. Until now nobody knows of it, not even who hears news ahead of time."""
+        branch = self.scenario.branch
+        assert branch is not None
+        self.streams.branch(branch.seed, self.seconds)
+        self._draw_news(Fork(self._steps_done, branch.seed))
 
     def _schedule_exports(self) -> None:
         """Have the network exported at the times that the scenario chooses."""
@@ -197,25 +207,32 @@ class Market(mesa.Model):  # type: ignore[misc]
                 parts[part] = (kinds()[config.kind], terms)
         return parts
 
-    def _news_of(self, name: str) -> npt.NDArray[np.float64]:
+    def _draw_news(self, fork: Fork | None = None) -> None:
+        """The paths of all values and of how fast news comes; where the run branches off, they are as they were up to there."""
+        described, heard = self._described, self._described.channels.on("news")
+        common = NewsPaths(described.news if heard else News(), described.clock, described.seed, fork)
+        self._paces = {name: self._pace_of(name, fork) for name in described.instruments}
+        self._fundamentals = {name: self._news_of(name, common, fork) for name in described.instruments}
+
+    def _news_of(self, name: str, common: NewsPaths, fork: Fork | None) -> npt.NDArray[np.float64]:
         """The path of an instrument's fundamental value: its own, or that of the instrument it is a claim on."""
         described = self._described
         news = described.fundamentals.get(name, Fundamental(volatility=0.0))
         if news.of:
-            return self._news_of(news.of) * news.ratio
+            return self._news_of(news.of, common, fork) * news.ratio
         price = described.instruments[name].reference_price or 0.0
         loadings = news.loadings if described.channels.on("news") else {}
-        common = self._common.of(name, loadings)
-        return fundamental_path(news, price, described.clock, described.seed, name, common, self._paces[name])
+        taken_on, pace = common.of(name, loadings), self._paces[name]
+        return fundamental_path(news, price, described.clock, described.seed, name, taken_on, pace, fork)
 
-    def _pace_of(self, name: str) -> npt.NDArray[np.float64]:
+    def _pace_of(self, name: str, fork: Fork | None) -> npt.NDArray[np.float64]:
         """How fast news about an instrument comes at each step; that about a claim is about what it is a claim on."""
         described = self._described
         news = described.fundamentals.get(name, Fundamental())
         if news.of:
-            return self._pace_of(news.of)
+            return self._pace_of(news.of, fork)
         clock = described.clock
-        return news.pace.path(clock, described.seed, name) if news.pace is not None else np.ones(clock.steps)
+        return news.pace.path(clock, described.seed, name, fork) if news.pace is not None else np.ones(clock.steps)
 
     def pace(self, instrument: str) -> float:
         """How fast news about an instrument comes now, and people trade for it; 1 on average."""

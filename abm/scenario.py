@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -33,6 +34,7 @@ from abm.clock import Clock, Seconds, Utc, seconds
 from abm.contagion.channels import Channels
 from abm.exchange.description import Frozen
 from abm.exchange.instrument import Instrument
+from abm.links import Link, clash, merge, switched_off
 from abm.world.fundamental import Fundamental
 from abm.world.news import News, unknown_names
 
@@ -85,16 +87,36 @@ class Recording(Frozen):
             if not _whole(span / clock.step) or span < clock.step:
                 return f"recording.{key} must be a whole number of steps (clock.step)"
         for moment in self.network if isinstance(self.network, tuple) else ():
-            written = f"recording.network: {moment:%Y-%m-%dT%H:%M:%SZ}"
-            if not clock.start <= moment <= clock.end:
-                return f"{written} is not within the run (clock.start to clock.end); leave it out"
-            if not _whole(clock.units(clock.seconds_at(moment))):
-                return f"{written} is not the beginning of a step (clock.step); move it"
+            if wrong := _no_step("recording.network", moment, clock):
+                return wrong
         return ""
 
 
 def _whole(number: float) -> bool:
     return abs(number - round(number)) <= 1e-6
+
+
+def _no_step(key: str, moment: datetime, clock: Clock) -> str:
+    """What is wrong with a moment that is to be the beginning of a step, in one line; empty if nothing."""
+    written = f"{key}: {moment:%Y-%m-%dT%H:%M:%SZ}"
+    if not clock.start <= moment <= clock.end:
+        return f"{written} is not within the run (clock.start to clock.end); leave it out"
+    if not _whole(clock.units(clock.seconds_at(moment))):
+        return f"{written} is not the beginning of a step (clock.step); move it"
+    return ""
+
+
+class Branch(Frozen):
+    """From when on a run has other chance: one of many continuations of the same past."""
+
+    at: Utc = Field(description="until then the run is as without a branch, UTC", examples=["2026-02-05T12:00Z"])
+    seed: int = Field(ge=0, lt=2**63, description="seed of all random streams from then on", examples=[1])
+
+    def unfit(self, clock: Clock) -> str:
+        """What does not fit the clock, in one line; empty if nothing."""
+        if self.at == clock.end:
+            return "branch.at must be earlier than clock.end"
+        return _no_step("branch.at", self.at, clock)
 
 
 class Comparison(Frozen):
@@ -116,6 +138,10 @@ def _configured(value: Any, info: ValidationInfo) -> Any:
     return cls.config_class.model_validate(value, context=info.context)
 
 
+_ABOUT = {"description", "caveat", "inputs", "fitted", "links", "observations", "compare"}
+"""Keys that a run does not depend on."""
+
+
 class Scenario(Frozen):
     """One run: what is traded, by whom, from when to when, with which seed."""
 
@@ -124,6 +150,7 @@ class Scenario(Frozen):
     caveat: str = Field("", description="what the run must not be read as saying; printed below its comparison")
     seed: int = Field(1, ge=0, lt=2**63, description="seed of all random streams")
     clock: Clock = Field(description="start, end and step")
+    branch: Branch | None = Field(None, description="from when on chance is another; none where it is left out")
     instruments: dict[str, Instrument] = Field(min_length=1, description="what is traded, by name")
     fundamentals: dict[str, Fundamental] = Field(
         default={}, description="news about what is traded, by name; none where it is left out"
@@ -144,6 +171,14 @@ class Scenario(Frozen):
     )
     recording: Recording = Field(Recording(), description="what is kept")
     inputs: dict[str, str] = Field(default={}, description="what is put in: key of this scenario, and its source")
+    fitted: dict[str, str] = Field(
+        default={}, description="what is fitted: key of this scenario, and to what; such a key is no input"
+    )
+    links: dict[str, Link] = Field(
+        default={},
+        description="links of the chain that abm ablate switches off, by name",
+        examples=[{"flight": {"off": {"channels.flight": False}}}],
+    )
     observations: str = Field("", description="file in configs/observations that the run is held against")
     compare: dict[str, Comparison] = Field(
         {},
@@ -168,6 +203,11 @@ class Scenario(Frozen):
                 if v is not None
             }
         return value
+
+    @field_validator("links", mode="before")
+    @classmethod
+    def _leave_out_links(cls, value: Any) -> Any:
+        return {k: v for k, v in value.items() if v is not None} if isinstance(value, Mapping) else value
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":
@@ -198,6 +238,7 @@ class Scenario(Frozen):
         wrong = wrong or self.channels.margin_notices.wrong(self.instruments)
         wrong = wrong or self.channels.correlation.unknown(self.instruments)
         wrong = wrong or self.recording.unfit(self.clock)
+        wrong = wrong or (self.branch.unfit(self.clock) if self.branch else "")
         if wrong:
             raise ValueError(wrong)
         for name, trader in self.traders.items():
@@ -217,10 +258,22 @@ class Scenario(Frozen):
         value = self.fundamentals.get(instrument, Fundamental())
         return self.loadings(value.of) if value.of else value.loadings
 
+    def without(self, links: Iterable[str]) -> "Scenario":
+        """This scenario with some of its links switched off; it has no links any more.
+
+        Raises:
+            KeyError: It has no such link.
+            ValidationError: Something does not fit together then.
+        """
+        off = [self.links[name] for name in links]
+        return type(self).model_validate(switched_off(self, off) | {"links": {}})
+
     @property
     def hash(self) -> str:
         """Hash of everything that the run depends on, the seed included."""
-        content = self.model_dump(mode="json", exclude={"description", "caveat", "inputs", "observations", "compare"})
+        content = self.model_dump(mode="json", exclude=_ABOUT)
+        if self.branch is None:  # as it was before there were branches
+            del content["branch"]
         graph = Path(self.channels.sentiment.graph)
         if self.channels.sentiment.graph and graph.is_file():  # what it says, wherever it is kept
             content["channels"]["sentiment"]["graph"] = hashlib.sha256(graph.read_bytes()).hexdigest()
@@ -242,11 +295,13 @@ def scenario_files() -> dict[str, Path]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 272e6 is a number and a key stands once."""
+    """YAML in which 272e6 is a number, `on` and `off` are words where they are keys, and a key stands once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:bool":
+                key_node.tag = "tag:yaml.org,2002:str"
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
@@ -273,7 +328,12 @@ def _parse(text: str, source: str) -> Any:
         raise ScenarioError(f"{source}: not YAML ({str(error).splitlines()[0]})") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, what: str = "a scenario") -> dict[str, Any]:
+    """What a YAML file says.
+
+    Raises:
+        ScenarioError: It cannot be read, or is not a mapping.
+    """
     try:
         raw = _parse(path.read_text("utf-8"), path.name)
     except OSError as error:
@@ -281,7 +341,7 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ScenarioError(f"{path}: not a text file in UTF-8") from None
     if not isinstance(raw, dict):
-        raise ScenarioError(f"{path.name}: a scenario is a mapping of keys to values (abm schema)")
+        raise ScenarioError(f"{path.name}: {what} is a mapping of keys to values (abm schema)")
     return raw
 
 
@@ -304,7 +364,7 @@ def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ScenarioError(
             f"{path.name}: based_on goes round in a circle: {' -> '.join(p.stem for p in (*chain, path))}"
         )
-    raw = _read(path)
+    raw = read_mapping(path)
     base = raw.pop("based_on", None)
     if base is None:
         return raw
@@ -314,16 +374,7 @@ def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
         below = _resolve(_find(base, path.parent), (*chain, path))
     except ScenarioError as error:
         raise ScenarioError(f"{path.name}: based_on: {error}") from None
-    return _merge(below, raw)
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`: mappings key by key, everything else replaced."""
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return merged
+    return merge(below, raw)
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:
@@ -350,7 +401,7 @@ def load_with(name_or_path: str | Path, changes: Iterable[Mapping[str, Any]]) ->
     path = _find(str(name_or_path))
     raw = _resolve(path)
     for change in changes:
-        raw = _merge(raw, change)
+        raw = merge(raw, change)
     raw.setdefault("name", path.stem)
     return _validated(raw, path.name if path.stem not in scenario_files() else path.stem, path.parent)
 
@@ -371,10 +422,7 @@ def assignment(text: str) -> dict[str, Any]:
 
 
 def _validated(raw: dict[str, Any], source: str, folder: Path) -> Scenario:
-    traders, inputs = raw.get("traders"), raw.get("inputs")
-    if isinstance(traders, Mapping) and isinstance(inputs, Mapping):
-        gone = tuple(f"traders.{name}." for name, body in traders.items() if body is None)
-        raw = {**raw, "inputs": {key: value for key, value in inputs.items() if not str(key).startswith(gone)}}
+    raw = _without_gone(raw)
     try:
         scenario = Scenario.model_validate(raw, context={"folder": folder})
     except ValidationError as error:
@@ -382,13 +430,69 @@ def _validated(raw: dict[str, Any], source: str, folder: Path) -> Scenario:
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
         raise ScenarioError(f"{source}: {_explain(details[0], raw)}{more}") from None
     dumped = scenario.model_dump()
-    for key in scenario.inputs:
-        here: Any = dumped
-        for part in key.split("."):
-            if not isinstance(here, Mapping) or part not in here:
-                raise ScenarioError(f"{source}: inputs: {key} is not a key of this scenario (abm schema)")
-            here = here[part]
+    told = [*(("inputs", key) for key in scenario.inputs), *(("fitted", key) for key in scenario.fitted)]
+    for name, link in scenario.links.items():
+        told += [(f"links.{name}.off", key) for key, value in link.off.items() if value is None]
+    for section, key in told:
+        try:
+            value_at(dumped, key)
+        except KeyError:
+            raise ScenarioError(f"{source}: {section}: {key} is not a key of this scenario (abm schema)") from None
+    _check_links(scenario, dumped, source)
     return scenario
+
+
+def _without_gone(raw: dict[str, Any]) -> dict[str, Any]:
+    """What is told of keys, without those of traders that were taken out; a link that says nothing else goes too. What is fitted is no input."""
+    traders, fitted = raw.get("traders"), raw.get("fitted")
+    gone = tuple(f"traders.{n}." for n, body in traders.items() if body is None) if isinstance(traders, Mapping) else ()
+
+    def left(keys: Any, but: Any = ()) -> Any:
+        if not isinstance(keys, Mapping):
+            return keys
+        return {k: v for k, v in keys.items() if not f"{k}.".startswith(gone) and k not in but}
+
+    def left_of(link: Any) -> Any:
+        off = link.get("off") if isinstance(link, Mapping) else None
+        if not off:
+            return link
+        return {**link, "off": left(off)} if left(off) else None
+
+    told: dict[str, Any] = {section: left(raw[section]) for section in ("inputs", "fitted") if section in raw}
+    if isinstance(fitted, Mapping) and "inputs" in told:
+        told["inputs"] = left(told["inputs"], but=fitted)
+    if isinstance(links := raw.get("links"), Mapping):
+        told["links"] = {name: left_of(link) for name, link in links.items()}
+    return raw | told
+
+
+def _check_links(scenario: Scenario, dumped: Mapping[str, Any], source: str) -> None:
+    """Refuse links that do not go together, or leave a scenario that is none."""
+    if wrong := clash(scenario.links):
+        raise ScenarioError(f"{source}: {wrong}")
+    together = [[name] for name in scenario.links] + [list(scenario.links)]
+    for names in together if scenario.links else ():
+        try:
+            scenario.without(names)
+        except ValidationError as error:
+            detail = error.errors(include_url=False, include_input=True)[0]
+            raw = switched_off(dumped, [scenario.links[name] for name in names])
+            which = f"links.{names[0]}.off" if len(names) == 1 else "links, all off"
+            raise ScenarioError(f"{source}: {which}: {_explain(detail, raw)}") from None
+
+
+def value_at(dumped: Mapping[str, Any], key: str) -> Any:
+    """What stands at a dotted key of a scenario that was dumped.
+
+    Raises:
+        KeyError: There is no such key.
+    """
+    here: Any = dumped
+    for part in key.split("."):
+        if not isinstance(here, Mapping):
+            raise KeyError(key)
+        here = here[part]
+    return here
 
 
 def meant(word: object, known: Iterable[str], prefix: str = "") -> str:
@@ -419,6 +523,9 @@ def _explain(detail: ErrorDetails, raw: Mapping[str, Any]) -> str:
     return f"{key} = {detail['input']!r} {message}{see}"
 
 
+_NAMED: Mapping[str, type[BaseModel]] = {"instruments": Instrument, "links": Link}
+
+
 def _locate(loc: tuple[int | str, ...], raw: Any) -> tuple[list[str], type[BaseModel] | None]:
     """The key path of an error, without the tags of unions, and the model whose field its last part is."""
     path: list[str] = []
@@ -434,8 +541,8 @@ def _locate(loc: tuple[int | str, ...], raw: Any) -> tuple[list[str], type[BaseM
             body = here[part]
             cls = kinds().get(str((body or {}).get("kind") or part)) if isinstance(body, Mapping | None) else None
             below: type[BaseModel] | None = cls.config_class if cls else None
-        elif path and path[-1] == "instruments":
-            below = Instrument
+        elif path and path[-1] in _NAMED:
+            below = _NAMED[path[-1]]
         else:
             below = (
                 _model_of(model.model_fields[str(part)].annotation)

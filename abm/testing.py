@@ -5,6 +5,7 @@ Example:
         kind = "dip_buyers"
 """
 
+import gc
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from abm.agents.base import Population, Trader, kinds
 from abm.agents.view import View
 from abm.exchange.messages import MESSAGE, Kind, Phase, Records, Reject
 from abm.market import Market
+from abm.random import Block, Wakeups
 from abm.record import Result
 from abm.scenario import load_with
 
@@ -102,6 +104,13 @@ class TraderContract:
         _Gambler(market)
         accompanied, _ = self.watched(market)
         assert accompanied.summary["event_log_hash"] == alone.summary["event_log_hash"]
+
+    def test_what_it_draws_ahead_is_drawn_anew_on_a_branch(self) -> None:
+        """Each `Block` and `Wakeups` was made by `self.block` and `self.wakeups`, so that the run knows of it where it branches off."""
+        before = {id(drawn) for drawn in gc.get_objects() if type(drawn) in (Block, Wakeups)}
+        market = self.market()
+        kept = before | {id(drawn) for drawn in market.streams.ahead}
+        assert all(id(drawn) in kept for drawn in gc.get_objects() if type(drawn) in (Block, Wakeups))
 
     def test_it_spends_no_more_than_it_has(self) -> None:
         """Cash and coins are conserved, and none of its orders is refused for lack of means."""

@@ -192,6 +192,11 @@ class Taken:
         rows = rows[rows["time"].between(start, end)]
         return float(rows["value"].mean()) if self._first <= start and end <= self._last else np.nan
 
+    @property
+    def span(self) -> tuple[pd.Timestamp, pd.Timestamp]:
+        """When the run begins and ends."""
+        return self._first, self._last
+
     def miners(self) -> Mapping[str, Any]:
         """How the miners of the run are described; empty where there are none."""
         return next((each for each in self._result.scenario["traders"].values() if each["kind"] == "miners"), {})
@@ -211,6 +216,22 @@ def _low(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> flo
 
 def _high(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
     return float(run.window(market, start, end)["high"].max())
+
+
+def _drawdown(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    """Deepest fall of the mid from its highest so far, as bars see it; not above 0."""
+    mids = np.array([run.price(market, start), *run.window(market, start, end)["mid"]])
+    return float((mids / np.maximum.accumulate(mids) - 1.0).min()) if len(mids) > 1 else np.nan
+
+
+def _spread(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    """Median at the ends of bars, basis points of the mid."""
+    return float(run.window(market, start, end)["spread_bps"].median())
+
+
+def _depth(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    """Median of what is bid within `recording.depth_bps` of the mid, currency."""
+    return float(run.window(market, start, end)["bid_depth"].median())
 
 
 def _hashprice(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
@@ -251,6 +272,9 @@ MEASURES: Mapping[str, Callable[[Taken, str, pd.Timestamp, pd.Timestamp], float]
     "return": _return,
     "low": _low,
     "high": _high,
+    "drawdown": _drawdown,
+    "spread": _spread,
+    "depth": _depth,
     "hashprice": _hashprice,
     "liquidated_usd": _liquidated_usd,
     "liquidated_accounts": _liquidated_accounts,

@@ -6,19 +6,21 @@ Bad input is answered with one line and exit status 2, an interrupt with status 
 import functools
 import json as json_format
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from experiments.ablate import ablate
 from experiments.attribute import attribute
 from experiments.bench import app as bench
+from experiments.calibrate import calibrate
 from experiments.chain import chain, network
 from experiments.compare import compare as compare_command
+from experiments.forecast import forecast
+from experiments.progress import progress, say
 from experiments.reproduce import reproduce
 from experiments.stylised import stylised
 from experiments.tables import print_rows
@@ -43,10 +45,6 @@ class Wrong(Exception):
     """A run that broke one of its own laws; the text is one line."""
 
 
-def _say(line: str) -> None:
-    typer.echo(" ".join(line.split()), err=True)
-
-
 def _answers[**P](command: Callable[P, None]) -> Callable[P, None]:
     """Turn what can go wrong into one line and an exit status."""
 
@@ -54,24 +52,24 @@ def _answers[**P](command: Callable[P, None]) -> Callable[P, None]:
     def answer(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except KeyboardInterrupt:
-            _say("interrupted: nothing was kept")
+        except KeyboardInterrupt as stop:  # whoever keeps something says so
+            say(f"interrupted: {stop.args[0] if stop.args else 'nothing was kept'}")
             raise typer.Exit(130) from None
         except Wrong as wrong:
-            _say(str(wrong))
+            say(str(wrong))
             raise typer.Exit(1) from None
         except BrokenPipeError:  # the reader of our output has gone; whoever flushes at exit must not meet it
             sys.stdout = None  # type: ignore[assignment]
             raise typer.Exit(0) from None
         except OSError as error:
-            _say(_about_disk(error))
+            say(_about_disk(error))
             raise typer.Exit(2) from None
         except ValueError as error:
             from abm.scenario import ScenarioError
 
             if not isinstance(error, ScenarioError):
                 raise
-            _say(str(error))
+            say(str(error))
             raise typer.Exit(2) from None
 
     return answer
@@ -157,77 +155,10 @@ def run(
 
 
 def _play(scenario: "Scenario", label: str, silent: bool) -> "Result":
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
     import abm
 
-    console = Console(stderr=True)
-    with _interrupts() as check:
-        if silent:
-            return abm.run(scenario, lambda _done, _total: check())
-        if not console.is_terminal:
-            return abm.run(scenario, _Lines(label, check))
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(label, total=scenario.clock.steps)
-
-            def advance(done: int, _total: int) -> None:
-                check()
-                bar.update(task, completed=done)
-
-            return abm.run(scenario, advance)
-
-
-class _Lines:
-    """Progress for a file or a pipe: a line at the start and at each tenth."""
-
-    def __init__(self, label: str, check: Callable[[], None]) -> None:
-        self._label, self._check = label, check
-        self._started, self._tenth = time.monotonic(), -1
-
-    def __call__(self, done: int, total: int) -> None:
-        self._check()
-        tenth = 10 * done // total
-        if tenth > self._tenth:
-            self._tenth = tenth
-            left = (time.monotonic() - self._started) * (total - done) / done
-            _say(f"{self._label}: {100 * done // total} %" + (f", {left:.0f} s left" if tenth else ""))
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], None]]:
-    """Make sure that Ctrl-C ends a run: gives a check that raises KeyboardInterrupt if there was one.
-
-    Python drops an interrupt that falls into a callback of a weak reference, of which Mesa and Numba have many.
-    """
-    import signal
-
-    asked = False
-
-    def note(_number: int, _frame: object) -> None:
-        nonlocal asked
-        asked = True
-        raise KeyboardInterrupt
-
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
-    before, hook = signal.signal(signal.SIGINT, note), sys.unraisablehook
-    sys.unraisablehook = lambda dropped: None if isinstance(dropped.exc_value, KeyboardInterrupt) else hook(dropped)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, before)
-        sys.unraisablehook = hook
+    with progress(label, silent) as advance:
+        return abm.run(scenario, advance)
 
 
 def _show(result: "Result", rows: list["Row"], scenario: "Scenario") -> None:
@@ -284,6 +215,7 @@ def list_(json: Json = False) -> None:
                 "end": kept.clock.end.isoformat(),
                 "steps": kept.clock.steps,
                 "traders": list(kept.traders),
+                "links": list(kept.links),
             }
         )
     traders = [{"kind": kind, "description": _first_line(cls.__doc__)} for kind, cls in kinds().items()]
@@ -327,6 +259,9 @@ app.command()(_answers(reproduce))
 app.command()(_answers(stylised))
 app.command("compare")(_answers(compare_command))
 app.command()(_answers(attribute))
+app.command()(_answers(ablate))
+app.command()(_answers(forecast))
+app.command()(_answers(calibrate))
 app.command()(_answers(chain))
 app.command()(_answers(network))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.tables import PICTURES, check_file
+from experiments.tables import PICTURES, check_file, number, print_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -127,14 +127,7 @@ def _not_measured(scenario: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _number(value: float, unit: str, sign: str = "") -> str:
-    if value != value:
-        return "-"
-    if unit == "1":
-        return f"{value:+.1%}"
-    for size, letter in ((1e9, " bn"), (1e6, " m")):
-        if abs(value) >= size:
-            return f"{value / size:{sign},.2f}{letter}"
-    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign},.2f}"
+    return f"{value:+.1%}" if unit == "1" and value == value else number(value, unit, sign)
 
 
 def _bounds(row: "Row") -> str:
@@ -152,7 +145,6 @@ def _verdict(row: "Row") -> str:
 
 def show_rows(console: "Console", rows: Sequence["Row"], runs: int = 1) -> None:
     """Print a comparison, and the notes of its rows below it. Of several runs the median, and the interval of nine tenths of them."""
-    from rich.measure import Measurement
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
@@ -181,8 +173,6 @@ def show_rows(console: "Console", rows: Sequence["Row"], runs: int = 1) -> None:
             row.role,
             _verdict(row),
         )
-    # A narrower terminal breaks lines; nothing is cut off
-    console.width = max(console.width, Measurement.get(console, console.options.update(max_width=1000), table).maximum)
-    console.print(table)
-    for number, note in enumerate(notes, 1):
-        console.print(f"({number}) {note}", soft_wrap=True)
+    print_whole(console, table)
+    for place, note in enumerate(notes, 1):
+        console.print(f"({place}) {note}", soft_wrap=True)

@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -23,8 +27,26 @@ def check_file(path: Path | None, endings: Sequence[str]) -> None:
         raise ScenarioError(f"{path}: there is no folder {path.parent}; make it first")
 
 
-def print_rows(rows: Sequence[tuple[Any, ...]], titles: tuple[str, ...]) -> None:
-    """Print rows below their titles; the first column keeps its width."""
+def number(value: float, unit: str, sign: str = "") -> str:
+    """A number for a table: fractions (unit 1) in per cent, large ones in millions and milliards, what is none as a dash.
+
+    Args:
+        value: The number.
+        unit: Its unit.
+        sign: `+` to write that of positive numbers too.
+    """
+    if value != value:
+        return "-"
+    if unit == "1":
+        return f"{value:{sign}.2%}"
+    for size, letter in ((1e9, " bn"), (1e6, " m")):
+        if abs(value) >= size:
+            return f"{value / size:{sign},.2f}{letter}"
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign},.2f}"
+
+
+def print_rows(rows: Sequence[tuple[Any, ...]], titles: tuple[str, ...], *, whole: bool = False) -> None:
+    """Print rows below their titles; the first column keeps its width, or all do, and a narrower terminal breaks lines."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -34,4 +56,16 @@ def print_rows(rows: Sequence[tuple[Any, ...]], titles: tuple[str, ...]) -> None
         table.add_column(title, overflow="fold", no_wrap=position == 0)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if whole:
+        print_whole(console, table)
+    else:
+        console.print(table)
+
+
+def print_whole(console: "Console", table: "Table") -> None:
+    """Print a table with nothing cut off or folded: a narrower terminal breaks its lines."""
+    from rich.measure import Measurement
+
+    console.width = max(console.width, Measurement.get(console, console.options.update(max_width=1000), table).maximum)
+    console.print(table)

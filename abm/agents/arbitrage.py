@@ -22,7 +22,6 @@ from abm.clock import Seconds
 from abm.exchange.description import MONEY_UNITS, Positive
 from abm.exchange.gateway import Latency
 from abm.exchange.messages import Phase, Reason, Records, Side, TimeInForce, join
-from abm.random import Wakeups
 
 _LEVELS = 50  # of a book, that an arbitrageur looks at
 _ON_THE_WAY = 1.02  # prices may move before an order arrives
@@ -65,7 +64,7 @@ class Arbitrageurs(Population):
         self.edge = (least + (greatest - least) * self.random("edge").random(self.size)) * BPS
         """Gain beyond fees that each account wants, as a fraction."""
         self._least_edge = float(self.edge.min(initial=np.inf))
-        self._wakeups = Wakeups(self.random("look"), self.size, c.look)
+        self._wakeups = self.wakeups(c.look)
         self._survey_at = 0.0
         self.every_step = True
 

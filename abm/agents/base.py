@@ -22,7 +22,7 @@ from abm.exchange.description import MONEY_UNITS, NS, Frozen
 from abm.exchange.gateway import Batch, Latency
 from abm.exchange.instrument import Instrument
 from abm.exchange.messages import MESSAGE, Flag, Kind, Reason, Records, Side, TimeInForce, join
-from abm.random import Block, stream
+from abm.random import Block, Draws, Wakeups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +126,7 @@ class Population(mesa.Agent):  # type: ignore[misc]
             np.zeros((self.size, 1 + len(self._instruments)), np.int64),
         )
         delay, latency = self.random("latency"), self.config.latency
-        self._delays = Block(lambda k: latency.draw(delay, k))
+        self._delays = self.block(lambda k: latency.draw(delay, k))
         self.setup()
         cash, coins = self.endow()
         model.open_account(self, cash, coins)
@@ -236,7 +236,15 @@ class Population(mesa.Agent):  # type: ignore[misc]
 
     def random(self, purpose: str) -> np.random.Generator:
         """A random stream of its own: the same for the same seed, name and purpose, whoever else is in the market."""
-        return stream(self.model.scenario.seed, self.name, purpose)
+        return self.model.streams.of(self.name, purpose)
+
+    def block[D: Draws](self, draw: Callable[[int], D], size: int = 8192) -> Block[D]:
+        """A block of draws from random streams of its own; see `abm.random.Block`."""
+        return self.model.streams.keep(Block(draw, size))
+
+    def wakeups(self, mean: float) -> Wakeups:
+        """Random times, `mean` seconds apart on average, at which each of its accounts looks at the market; its stream is `look`."""
+        return self.model.streams.keep(Wakeups(self.random("look"), self.size, mean))
 
     def wake(self) -> None:
         """Decide in the next step."""

@@ -20,7 +20,6 @@ from abm.agents.view import BPS, Book, View
 from abm.clock import Seconds
 from abm.exchange.description import Fraction
 from abm.exchange.messages import Phase, Reason, Records, Side
-from abm.random import Wakeups
 
 
 class CorrelationTradersConfig(TraderConfig):
@@ -92,7 +91,7 @@ class CorrelationTraders(Population):
         self._cash = each - self._base * price
         if margin is not None:
             self.set_leverage(c.instrument, min(c.account_leverage, margin.leverage))
-        self._wakeups = Wakeups(self.random("look"), self.size, c.look)
+        self._wakeups = self.wakeups(c.look)
         self.wake_every(max(c.pulse, described.clock.step))
 
     def endow(self) -> tuple[Numbers, Numbers]:

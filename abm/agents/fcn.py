@@ -24,7 +24,6 @@ from abm.agents.base import Numbers, Population, TraderConfig, trader
 from abm.agents.view import View
 from abm.clock import Seconds
 from abm.exchange.messages import MESSAGE, Kind, Reason, Records, Side, TimeInForce
-from abm.random import Block
 
 AGENT = np.dtype(
     [
@@ -201,9 +200,9 @@ class FcnTraders(Population):
         self._furthest = float(agents["window"].max(initial=1)) * clock.step
         share = min(1.0, clock.step / c.every)
         number, who, chance = self.random("number"), self.random("who"), self.random("chance")
-        self._number = Block(lambda k: number.binomial(n, share, k))
-        self._who = Block(who.random, max(8192, 8 * n))
-        self._chance = Block(chance.standard_normal, max(8192, 16 * n))
+        self._number = self.block(lambda k: number.binomial(n, share, k))
+        self._who = self.block(who.random, max(8192, 8 * n))
+        self._chance = self.block(chance.standard_normal, max(8192, 16 * n))
         self.every_step = self._lots > 0
 
     def endow(self) -> tuple[Numbers, Numbers]:

@@ -17,7 +17,6 @@ from abm.agents.base import Ints, Numbers, Population, TraderConfig, trader
 from abm.agents.view import View
 from abm.clock import Seconds
 from abm.exchange.messages import Phase, Reason, Records, Side, TimeInForce
-from abm.random import Wakeups
 from abm.world.fundamental import YEAR
 
 
@@ -73,7 +72,7 @@ class Fundamentalists(Population):
         self.variance = np.full(n, settled)
         """Of each account's estimate."""
         self._looked_at = np.zeros(n)
-        self._wakeups = Wakeups(self.random("look"), n, c.look)
+        self._wakeups = self.wakeups(c.look)
         self.wake_every(max(c.pulse, self.model.scenario.clock.step))
 
     def endow(self) -> tuple[Numbers, Numbers]:

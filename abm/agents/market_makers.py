@@ -25,7 +25,6 @@ from abm.exchange.description import Frozen
 from abm.exchange.gateway import Latency
 from abm.exchange.instrument import Instrument
 from abm.exchange.messages import MESSAGE, Phase, Records
-from abm.random import Block
 from abm.world.fundamental import YEAR
 
 if TYPE_CHECKING:
@@ -347,7 +346,7 @@ class MarketMakers(Population):
         self._live_since = np.zeros(len(c.books))
         self._values = [market.worth(name) for name in self._leaders.values()]  # as of the last step
         luck, draws = self.random("time"), n * (1 + 2 * len(self._leaders))
-        self._luck = Block(lambda k: luck.random(k), max(8192, draws))
+        self._luck = self.block(lambda k: luck.random(k), max(8192, draws))
         clock = market.scenario.clock
         midnight = (clock.utc(market.time_ns) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
         market.schedule_recurring(

@@ -12,7 +12,6 @@ from abm.agents.base import Floats, Ints, Numbers, Population, TraderConfig, tra
 from abm.agents.view import View
 from abm.clock import Seconds
 from abm.exchange.messages import Reason, Records, Side
-from abm.random import Wakeups
 from abm.world.mining import DAY, Mining, MiningNetwork, break_even, hashprice, implied_hashrate
 
 
@@ -105,7 +104,7 @@ class Miners(Population):
         self._wants_since = np.full(n, np.inf)
         self.network = MiningNetwork(self.model, c, float(self.installed[self.on].sum()), self.random("blocks"))
         """The network that they are."""
-        self._wakeups = Wakeups(self.random("look"), n, c.every)
+        self._wakeups = self.wakeups(c.every)
         self.wake_every(max(c.every / 12.0, self.model.scenario.clock.step), start=self.model.seconds)
 
     def _fleet(self) -> tuple[Floats, Floats]:

@@ -16,7 +16,6 @@ from abm.agents.execution import DAY
 from abm.agents.view import BPS, View
 from abm.clock import Seconds
 from abm.exchange.messages import Phase, Reason, Records, Side, TimeInForce
-from abm.random import Block
 
 
 class NoiseConfig(TraderConfig):
@@ -73,7 +72,7 @@ class NoiseTraders(Population):
 
         self._draw, self._mean = number, per_step
         self._began = self.model.scenario.clock.start.timestamp() % DAY
-        self._order = Block(draw)
+        self._order = self.block(draw)
         self.every_step = c.volume_per_day > 0
 
     def endow(self) -> tuple[Numbers, Numbers]:

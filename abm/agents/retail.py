@@ -10,7 +10,6 @@ from abm.agents.base import Numbers, Population, TraderConfig, trader
 from abm.agents.view import View
 from abm.clock import Seconds
 from abm.exchange.messages import Reason, Records, Side
-from abm.random import Wakeups
 
 _PULSE = 10.0  # seconds between two rounds of looks
 
@@ -83,7 +82,7 @@ class RetailTraders(Population):
         self._acted_at = np.full(self.size, -np.inf)
         # Clocks run at the fastest rate; how many of those who are due really look depends on what the price does.
         self._fastest = 1.0 + 10.0 * c.attention
-        self._wakeups = Wakeups(self.random("look"), self.size, c.look / self._fastest)
+        self._wakeups = self.wakeups(c.look / self._fastest)
         self._looks = self.random("attention")
         self.wake_every(max(_PULSE, self.model.scenario.clock.step))
 

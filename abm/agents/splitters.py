@@ -17,7 +17,6 @@ from abm.agents.base import Floats, Ints, Numbers, Population, TraderConfig, tra
 from abm.agents.execution import DAY
 from abm.agents.view import View
 from abm.exchange.messages import Reason, Records, Side
-from abm.random import Block
 
 HIDDEN_ORDER = np.dtype([("left", np.int64), ("side", np.int64), ("net", np.int64)])
 """Pieces not yet traded, the side, and what its account bought less what it sold so far, in pieces."""
@@ -130,7 +129,7 @@ class OrderSplitters(Population):
         # Of a few accounts drawn at random a month would hang on whether one of them is large.
         widths = c.size_sigma * ndtri((np.arange(self.size) + 0.5) / max(self.size, 1))
         self._relative = np.exp(widths) / np.exp(widths).mean() if self.size else widths
-        self._luck = Block(lambda n: luck.random((n, 3)))
+        self._luck = self.block(lambda n: luck.random((n, 3)))
         self.every_step = True
 
     def endow(self) -> tuple[Numbers, Numbers]:

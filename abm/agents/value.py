@@ -13,7 +13,6 @@ from abm.agents.base import Ints, Numbers, Population, TraderConfig, trader
 from abm.agents.view import View
 from abm.clock import Seconds
 from abm.exchange.messages import Phase, Reason, Records, join
-from abm.random import Wakeups
 
 _LEVERAGE = 4.0  # in derivatives: both sides rest at once, and what is held must be carried too
 
@@ -67,7 +66,7 @@ class ValueTraders(Population):
         """Each account's distance from the value, as a fraction."""
         self.anchoring = 2.0 * c.anchoring * self.random("anchoring").random(self.size)
         """Each account's weight of the price in what it holds for the value."""
-        self._wakeups = Wakeups(self.random("look"), self.size, c.look)
+        self._wakeups = self.wakeups(c.look)
         self._arrived = False
         self._seen = np.full(self.size, self.model.worth(c.instrument))
         traded = self._instruments[self.model.exchange.index(c.instrument)]

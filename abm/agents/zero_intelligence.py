@@ -18,7 +18,6 @@ from abm.agents.base import Floats, Ints, Numbers, Population, TraderConfig, tra
 from abm.agents.view import View
 from abm.exchange.description import Frozen
 from abm.exchange.messages import MESSAGE, Kind, Reason, Records, Side, TimeInForce
-from abm.random import Block
 
 BOOK = np.dtype(
     [
@@ -285,7 +284,7 @@ class ZeroIntelligenceTraders(Population):
         index = self.model.exchange.index(c.instrument)
         self._flow = OrderFlow(rates, [index], [self.first], price, self.size)
         luck = self.random("events")
-        self._luck = Block(lambda n: luck.random((n, 3)))
+        self._luck = self.block(lambda n: luck.random((n, 3)))
         self._minutes = self.model.scenario.clock.step / 60.0
         self.every_step = True
 

@@ -5,6 +5,7 @@ who follow the news read it; nobody else knows it.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from scipy.signal import lfilter
 
 from abm.clock import Clock, Seconds
 from abm.exchange.description import Frozen
-from abm.random import stream
+from abm.random import Fork, spliced
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,10 +34,11 @@ class Pace(Frozen):
     deviation: float = Field(ge=0, le=2, description="standard deviation of the logarithm of the rate", examples=[0.5])
     half_life: Seconds = Field(gt=0, description="of its memory", examples=["8h"])
 
-    def path(self, clock: Clock, seed: int, instrument: str) -> Floats:
-        """The rate at each step."""
+    def path(self, clock: Clock, seed: int, instrument: str, fork: Fork | None = None) -> Floats:
+        """The rate at each step; where the run branches off, it goes on from there with other shocks."""
         keeps = 0.5 ** (clock.step / self.half_life)
-        shocks = stream(seed, f"fundamental/{instrument}", "pace").standard_normal(clock.steps)
+        name = f"fundamental/{instrument}"
+        shocks = spliced(lambda of: of("pace").standard_normal(clock.steps), seed, name, fork)
         shocks[1:] *= math.sqrt(1.0 - keeps**2)
         logarithm = self.deviation * lfilter([1.0], [1.0, -keeps], shocks)
         return np.asarray(np.exp(logarithm - self.deviation**2 / 2.0))
@@ -49,7 +51,9 @@ class Jumps(Frozen):
     least: float = Field(gt=0, le=0.5, description="smallest, a logarithmic change of the value", examples=[0.0044])
     tail: float = Field(gt=2, le=20, description="tail exponent of their sizes", examples=[3.3])
 
-    def draw(self, clock: Clock, seed: int, instrument: str, pace: Floats | float = 1.0) -> Floats:
+    def draw(
+        self, clock: Clock, seed: int, instrument: str, pace: Floats | float = 1.0, fork: Fork | None = None
+    ) -> Floats:
         """By how much they change the logarithm of the value in each step: a compound Poisson process (Merton 1976, J. Financial Economics 3:125).
 
         Args:
@@ -57,16 +61,20 @@ class Jumps(Frozen):
             seed: Of the run.
             instrument: Name; keys the random streams.
             pace: Rate of news at each step, 1 on average.
+            fork: Where the run branches off, if it does.
         """
-        name = f"fundamental/{instrument}"
-        number = stream(seed, name, "jumps").poisson(self.per_day * clock.step / DAY * pace, clock.steps)
-        up, size = stream(seed, name, "jump up").random, stream(seed, name, "jump size").random
-        moves = np.zeros(clock.steps)
-        for step in np.flatnonzero(number):
-            n = number[step]
-            sizes = self.least * (1.0 - size(n)) ** (-1.0 / self.tail)
-            moves[step] = np.where(up(n) < 0.5, sizes, -sizes).sum()
-        return moves
+
+        def moves(of: Callable[[str], np.random.Generator]) -> Floats:
+            number = of("jumps").poisson(self.per_day * clock.step / DAY * pace, clock.steps)
+            up, size = of("jump up").random, of("jump size").random
+            moves = np.zeros(clock.steps)
+            for step in np.flatnonzero(number):
+                n = number[step]
+                sizes = self.least * (1.0 - size(n)) ** (-1.0 / self.tail)
+                moves[step] = np.where(up(n) < 0.5, sizes, -sizes).sum()
+            return moves
+
+        return spliced(moves, seed, f"fundamental/{instrument}", fork)
 
 
 class Fundamental(Frozen):
@@ -104,6 +112,7 @@ def fundamental_path(
     instrument: str,
     common: Floats | float = 0.0,
     pace: Floats | float = 1.0,
+    fork: Fork | None = None,
 ) -> Floats:
     """The fundamental value before each step and after the last.
 
@@ -115,11 +124,12 @@ def fundamental_path(
         instrument: Name; keys the random stream.
         common: What common news has added to the logarithm by each step.
         pace: Rate of news at each step.
+        fork: Where the run branches off, if it does.
     """
-    sigma = config.volatility * math.sqrt(clock.step / YEAR)
-    moves = stream(seed, f"fundamental/{instrument}", "news").standard_normal(clock.steps)
+    sigma, name = config.volatility * math.sqrt(clock.step / YEAR), f"fundamental/{instrument}"
+    moves = spliced(lambda of: of("news").standard_normal(clock.steps), seed, name, fork)
     moves *= sigma
     moves -= sigma**2 / 2.0
     if config.jumps is not None:
-        moves += config.jumps.draw(clock, seed, instrument, pace)
+        moves += config.jumps.draw(clock, seed, instrument, pace, fork)
     return np.asarray(start * np.exp(np.concatenate(([0.0], np.cumsum(moves))) + common))

@@ -101,6 +101,7 @@ class MiningNetwork:
         self._worked_until = self._now
         self._next: Event | None = None
         self._await_block()
+        market.streams.keep(self)
 
     @property
     def _now(self) -> float:
@@ -145,6 +146,11 @@ class MiningNetwork:
         if self._hashrate > 0:
             after = self._market.scenario.clock.units(self._work * self._terms.block_interval / self.pace)
             self._next = self._market.schedule_event(self._find_block, after=after, priority=Priority.LOW)
+
+    def redraw(self, now: float) -> None:
+        """Have the next block found at another time; what was worked for it so far says nothing of that."""
+        self._work, self._worked_until = self._draws.exponential(), now
+        self._await_block()
 
     def _find_block(self) -> None:
         self.blocks += 1

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from abm.clock import Clock, Seconds, Utc
 from abm.exchange.description import Frozen
-from abm.random import stream
+from abm.random import Fork, spliced
 from abm.world.fundamental import YEAR, Fundamental
 
 Floats = npt.NDArray[np.float64]
@@ -58,11 +58,12 @@ class NewsPaths:
         news: Factors and calendar.
         clock: Of the run.
         seed: Of the run; each factor has a random stream of its own.
+        fork: Where the run branches off, if it does. The calendar stays what it is.
     """
 
-    def __init__(self, news: News, clock: Clock, seed: int) -> None:
+    def __init__(self, news: News, clock: Clock, seed: int, fork: Fork | None = None) -> None:
         self._news, self._clock = news, clock
-        self._factors = {name: self._walk(name, volatility, seed) for name, volatility in news.factors.items()}
+        self._factors = {name: self._walk(name, volatility, seed, fork) for name, volatility in news.factors.items()}
 
     def of(self, instrument: str, loadings: Mapping[str, float]) -> Floats:
         """What the value of an instrument takes on, steps + 1 numbers.
@@ -76,10 +77,11 @@ class NewsPaths:
             path += loading * self._factors[name]
         return path
 
-    def _walk(self, name: str, volatility: float, seed: int) -> Floats:
-        sigma = volatility * math.sqrt(self._clock.step / YEAR)
-        moves = sigma * stream(seed, f"news/{name}", "walk").standard_normal(self._clock.steps) - sigma**2 / 2.0
-        return np.asarray(np.concatenate(([0.0], np.cumsum(moves))) + self._ramps(name))
+    def _walk(self, name: str, volatility: float, seed: int, fork: Fork | None) -> Floats:
+        sigma, steps = volatility * math.sqrt(self._clock.step / YEAR), self._clock.steps
+        chance = spliced(lambda of: of("walk").standard_normal(steps), seed, f"news/{name}", fork)
+        walk = np.cumsum(sigma * chance - sigma**2 / 2.0)
+        return np.asarray(np.concatenate(([0.0], walk)) + self._ramps(name))
 
     def _ramps(self, name: str) -> Floats:
         """What the calendar's events have moved a factor or instrument by at each step; what was over before the start is in the prices."""

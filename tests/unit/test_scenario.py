@@ -210,6 +210,19 @@ def test_inputs_name_keys_of_the_scenario() -> None:
         load_with("first-hour", [{"inputs": {"traders.noise.colour": "nowhere"}}])
 
 
+def test_fitted_names_keys_of_the_scenario_that_are_no_inputs_then() -> None:
+    with pytest.raises(ScenarioError, match=r"fitted: traders.noise.colour is not a key"):
+        load_with("first-hour", [{"fitted": {"traders.noise.colour": "nothing"}}])
+    key = "fundamentals.btc-spot.volatility"
+    fitted = load_with("first-hour", [{"fitted": {key: "btc.low.feb6"}}])
+    assert key in load("first-hour").inputs
+    assert key not in fitted.inputs
+    assert fitted.fitted == {key: "btc.low.feb6"}
+    assert fitted.hash == load("first-hour").hash
+    without = {"traders": {"noise": None}, "fitted": {"traders.noise.coins": "btc.low.feb6"}}
+    assert load_with("first-hour", [without]).fitted == {}
+
+
 @pytest.mark.parametrize("text", ["seed", "=3", "a b=3", "a..b=1"])
 def test_an_assignment_has_a_form(text: str) -> None:
     with pytest.raises(ScenarioError, match=r"write key.path=value"):

@@ -17,7 +17,6 @@ from abm.agents.view import View
 from abm.clock import Clock
 from abm.exchange import Instrument, Latency, Reason, Side
 from abm.exchange.messages import Records, join
-from abm.random import Block
 from abm.scenario import Recording, Scenario
 from experiments.papers import Estimate, Measured, Parameters, Progress
 
@@ -157,7 +156,7 @@ class Buyers(Population):
         self._below = c.half_spread + (np.arange(levels) + 0.5) * c.step
         self._price, self._held = c.price, 0.0
         walk = self.random("price")
-        self._moves = Block(lambda k: walk.standard_normal(k))
+        self._moves = self.block(lambda k: walk.standard_normal(k))
         self.bought: list[float] = []
         """Shares bought in each step so far."""
         self.every_step = True

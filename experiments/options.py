@@ -1,0 +1,114 @@
+"""Options that commands of many runs share, and what such a command says before it begins."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from abm.scenario import Scenario
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value (abm schema); may be repeated."),
+]
+Store = Annotated[
+    Path | None, typer.Option(help="File that keeps what runs came to.", show_default="below runs/, by the scenario")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that play.")]
+Scheduler = Annotated[
+    str, typer.Option(help="Dask scheduler whose workers play instead (tcp://...).", show_default=False)
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many runs it takes, and how long.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+_TRIED = 5.0  # seconds for which a run is tried to see how long one takes
+
+
+def changed(scenario: str, set_: Sequence[str] | None, *more: Mapping[str, Any]) -> "Scenario":
+    """A scenario with what `--set` changes, and more mappings laid over that."""
+    from abm.scenario import assignment, load_with
+
+    return load_with(scenario, [*(assignment(text) for text in set_ or []), *more])
+
+
+def moment(text: str, option: str) -> datetime:
+    """A moment in UTC that an option gives.
+
+    Raises:
+        ScenarioError: It is none.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from abm.clock import Utc
+    from abm.scenario import ScenarioError
+
+    try:
+        return TypeAdapter(Utc).validate_python(text)
+    except ValidationError:
+        raise ScenarioError(f"{option}: {text!r} is not a moment; write one such as 2026-02-05T12:00") from None
+
+
+def seeds_of(text: str) -> list[int]:
+    """Seeds written `1,2` or `1-5`, each once.
+
+    Raises:
+        ScenarioError: It is neither.
+    """
+    from abm.scenario import ScenarioError
+
+    seeds: dict[int, None] = {}
+    for part in filter(None, text.split(",")):
+        written = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if written is None or int(written[1]) > int(written[2] or written[1]):
+            raise ScenarioError(f"seeds: {part!r} is neither a seed nor a range; write 1,2 or 1-5")
+        seeds |= dict.fromkeys(range(int(written[1]), int(written[2] or written[1]) + 1))
+    return list(seeds)
+
+
+def announce(runs: Sequence["Scenario"], measure: str, store: Path, workers: int, what: str) -> None:
+    """Say how many runs there are to play, and about how long that takes here; the first one is tried for some seconds.
+
+    Args:
+        runs: All of them.
+        measure: Of the ensemble.
+        store: Where it keeps them.
+        workers: How many play at once.
+        what: What the runs are.
+    """
+    from experiments.ensemble import Ensemble
+
+    with Ensemble(measure, store=store if store.exists() else None) as ensemble:
+        missing = ensemble.missing(runs)
+    different = len({run.hash for run in runs})
+    each = _duration(missing[0]) if missing else 0.0
+    typer.echo(f"{what}: {different} runs, {different - len(missing)} of them in {store}")
+    if missing:
+        left = len(missing) * each / workers
+        typer.echo(
+            f"{_written(each)} a run, so about {_written(left)} for {len(missing)} runs with --workers {workers}"
+        )
+
+
+def _duration(scenario: "Scenario") -> float:
+    """About how many seconds a run takes, after what is compiled once."""
+    import abm
+
+    market = abm.Market(scenario)
+    steps = market.scenario.clock.steps
+    market.run_for(min(2, steps))
+    began, before = time.perf_counter(), market.steps_done
+    while market.steps_done < steps and time.perf_counter() - began < _TRIED:
+        market.run_for(min(20, steps - market.steps_done))
+    return (time.perf_counter() - began) * steps / max(market.steps_done - before, 1)
+
+
+def _written(seconds: float) -> str:
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.2g} s"
