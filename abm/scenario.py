@@ -34,6 +34,7 @@ from abm.clock import Clock, Seconds, Utc, seconds
 from abm.contagion.channels import Channels
 from abm.exchange.description import Frozen
 from abm.exchange.instrument import Instrument
+from abm.keeping import kept
 from abm.links import Link, clash, merge, switched_off
 from abm.world.fundamental import Fundamental
 from abm.world.news import News, unknown_names
@@ -422,7 +423,10 @@ def assignment(text: str) -> dict[str, Any]:
 
 
 def _validated(raw: dict[str, Any], source: str, folder: Path) -> Scenario:
-    raw = _without_gone(raw)
+    try:
+        raw = _without_gone(kept(raw))
+    except ValueError as error:
+        raise ScenarioError(f"{source}: {error}") from None
     try:
         scenario = Scenario.model_validate(raw, context={"folder": folder})
     except ValidationError as error:

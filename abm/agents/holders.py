@@ -303,7 +303,7 @@ class ShortTermHolders(Holders):
     config: ShortTermHoldersConfig
 
     def hazard(self, gain: Floats, day: float) -> tuple[Floats, Floats]:
-        """At leisure h, and in panic 5 h logistic((-gain - .10) / .04) where the day fell by more than 4 %, or less in fear; none of coins that have moved so."""
+        """At leisure h, and in panic 5 h logistic((-gain - .10) / .04) where the day fell by more than 4 %, or less in fear, of who is left."""
         c = self.config
         if day >= -c.panic_fall * self.nerve:
             return np.full(len(gain), c.hazard), np.zeros(len(gain))

@@ -8,7 +8,6 @@ from pydantic import Field, field_validator
 from abm.contagion.channels.base import Channel, ChannelConfig
 from abm.contagion.graph import Edge
 
-
 type Weights = dict[str, dict[str, float]]
 
 
@@ -22,7 +21,7 @@ class CorrelationConfig(ChannelConfig):
     )
     values: Weights = Field(
         default={},
-        description="by instrument: its leaders, and how much of a return of each that known news does not explain who values it takes for news about it",
+        description="by instrument: its leaders, and how much of each one's return beyond its news is taken for news about it by who values it",
         examples=[{"eth-spot": {"btc-spot": 1.0}}],
     )
 
