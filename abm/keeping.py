@@ -31,7 +31,7 @@ def kept(raw: Mapping[str, Any]) -> dict[str, Any]:
         if body and body.get("kind", name) == "correlation_traders" and body.get("instrument") not in led:
             traders[name] = None
     left_out = gone | {name for name, body in traders.items() if body is None}
-    for section in ("instruments", "fundamentals", "news", "channels"):
+    for section in ("instruments", "fundamentals", "day_before", "news", "channels"):
         content[section] = _pruned(content.get(section, {}), left_out)
     content["inputs"] = {
         key: source

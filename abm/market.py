@@ -192,6 +192,7 @@ class Market(mesa.Model):  # type: ignore[misc]
                 self._steps_done,
                 self._step_s,
                 self.time_ns,
+                self._described.day_before,
             )
         return self._view
 

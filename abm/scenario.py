@@ -156,6 +156,11 @@ class Scenario(Frozen):
     fundamentals: dict[str, Fundamental] = Field(
         default={}, description="news about what is traded, by name; none where it is left out"
     )
+    day_before: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default={},
+        description="prices a day before the start, for who looks back that far: from there prices went evenly; else as at the start",
+        examples=[{"btc-spot": 75_770}],
+    )
     news: News = Field(News(), description="common factors of values, and a calendar of events")
     channels: Channels = Field(
         Channels(), description="how assets and holders infect each other; each can be switched off"
@@ -234,6 +239,9 @@ class Scenario(Frozen):
                 raise ValueError(
                     f"fundamentals.{name}.of: {of!r} is not another instrument with a value of its own{meant(of, self.instruments)}"
                 )
+        for name in self.day_before:
+            if name not in self.instruments:
+                raise ValueError(f"day_before.{name}: not traded here{meant(name, self.instruments)}")
         wrong = unknown_names(self.news, self.fundamentals, self.instruments)
         wrong = wrong or self.channels.sentiment.unknown(self.instruments, self.traders)
         wrong = wrong or self.channels.margin_notices.wrong(self.instruments)
@@ -275,6 +283,8 @@ class Scenario(Frozen):
         content = self.model_dump(mode="json", exclude=_ABOUT)
         if self.branch is None:  # as it was before there were branches
             del content["branch"]
+        if not self.day_before:
+            del content["day_before"]
         graph = Path(self.channels.sentiment.graph)
         if self.channels.sentiment.graph and graph.is_file():  # what it says, wherever it is kept
             content["channels"]["sentiment"]["graph"] = hashlib.sha256(graph.read_bytes()).hexdigest()

@@ -1,6 +1,6 @@
 """What anyone may see of the market now, in the units people use: prices in currency, returns, volatility."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from abm.exchange.reading import VIEW
 
 BPS = 1e-4
 """One basis point."""
+_DAY = 86400.0
 
 _NAMES = VIEW.names or ()
 _TICKS = slice(_NAMES.index("best_bid"), _NAMES.index("mark") + 1)  # best bid, best ask, last price and mark of a top
@@ -21,6 +22,7 @@ class Book:
     """The top of one instrument's book at the start of a step, and the history of its mid price."""
 
     __slots__ = (
+        "_day_before",
         "_history",
         "_step_s",
         "ask_ticks",
@@ -43,7 +45,9 @@ class Book:
         history: npt.NDArray[np.float64],
         step: int,
         step_s: float,
+        day_before: float | None = None,
     ) -> None:
+        self._day_before = day_before
         self.instrument = instrument
         self.index = index
         self.bid_ticks, self.ask_ticks, self.last_ticks, self.mark_ticks = quotes
@@ -83,8 +87,15 @@ class Book:
         return (self.ask_ticks - self.bid_ticks) * self.instrument.tick / self.mid / BPS
 
     def mid_before(self, ago: str | float) -> float:
-        """The mid price `ago` (such as `"5min"`) before now; the first one where the run is younger than that."""
-        return self._history.item(max(0, self.step - round(seconds(ago) / self._step_s)))
+        """The mid price `ago` (such as `"5min"`) before now.
+
+        Where the run is younger than that it is the first one, or if the scenario says the price of the day before, what lies between these.
+        """
+        then = self.step - round(seconds(ago) / self._step_s)
+        first = self._history.item(max(0, then))
+        if then >= 0 or self._day_before is None:
+            return first
+        return first * float((self._day_before / first) ** min(-then * self._step_s / _DAY, 1.0))
 
     def return_over(self, window: str | float) -> float:
         """Return of the mid over the window that ends now."""
@@ -98,7 +109,7 @@ class Book:
 class View:
     """What anyone may see at the start of a step: `view["btc-spot"]` is a `Book`."""
 
-    __slots__ = ("_books", "_history", "_instruments", "_step_s", "_tops", "step", "time_ns")
+    __slots__ = ("_before", "_books", "_history", "_instruments", "_step_s", "_tops", "step", "time_ns")
 
     def __init__(
         self,
@@ -108,8 +119,9 @@ class View:
         step: int,
         step_s: float,
         time_ns: int,
+        before: Mapping[str, float] | None = None,
     ) -> None:
-        self._instruments = instruments
+        self._instruments, self._before = instruments, before or {}
         self._tops = tops
         self._history = history
         self._books: dict[str, Book] = {}
@@ -133,5 +145,6 @@ class View:
         for index, instrument in enumerate(self._instruments):
             if instrument.name == name:
                 top, history = self._tops[index], self._history[index]
-                return Book(instrument, index, top[_TICKS], top[_PHASE], history, self.step, self._step_s)
+                before = self._before.get(name)
+                return Book(instrument, index, top[_TICKS], top[_PHASE], history, self.step, self._step_s, before)
         raise KeyError(f"{name!r} is not traded here; there is {', '.join(i.name for i in self._instruments)}")

@@ -442,6 +442,11 @@ def next_due(e: Any, book: Any, i: int) -> int:
                 return slot
             unindex(e, i, slot, holding)
             put_in_index(e, i, slot, holding, tick, short)
+            # It stands at its very price now. If the mark turns before its turn comes, the next loss has to move it.
+            if holding.flags & ISOLATED:
+                holding.headroom = 0
+            else:
+                account_at(e, owner).headroom = 0
     return 0
 
 
