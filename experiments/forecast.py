@@ -76,7 +76,7 @@ def forecast(
     """How likely a price reaches levels by each day: the share of an ensemble's members whose trades do, with intervals of 90 %.
 
     Members have the same past and, from --at on, other chance each: a member is a scenario with a `branch`, which `abm run` plays alone. Beyond
-    what is played, hours of all members are resampled in blocks, without their drift; the table says which part is which.
+    what is played, hours of all members are resampled in blocks, without what all did alike; the table says which part is which.
     """
     from abm.scenario import Branch
     from experiments.ensemble import Ensemble
@@ -306,8 +306,8 @@ def _show(asked: Question, found: "Paths", table: "pd.DataFrame") -> None:
             typer.echo(f"{until}; price then {middle}, nine in ten from {low} to {high}")
     if asked.resampled:
         typer.echo(
-            f"resampled: blocks of {asked.block / _HOUR:g} h on average of the {found.played} h that {many} members have played, without drift. "
-            "It is as rough for all that time as those hours were."
+            f"resampled: blocks of {asked.block / _HOUR:g} h on average of the {found.played} h that {many} members have played, as far as they differed. "
+            "It is as rough for all that time as chance made those hours."
         )
     typer.echo(
         "Brackets: intervals of 90 % for the number of members (Wilson). They say nothing of how wrong the model is."
