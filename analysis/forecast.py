@@ -99,7 +99,9 @@ def paths(members: Sequence[Mapping[str, float]], instrument: str, at: datetime)
 def blocks(
     length: int, members: int, hours: int, mean: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Which member's which hour stands for each hour of a resampled path: a block goes on with probability 1 - 1 / mean, and round at the end.
+    """Which member's which hour stands for each hour of a resampled path.
+
+    A block goes on with probability 1 - 1 / mean; after the last hour comes the first one of another member, so that no day comes twice in a row.
 
     Args:
         length: Hours of the path.
@@ -110,10 +112,10 @@ def blocks(
     """
     begins = rng.random(length) < 1.0 / mean
     begins[:1] = True
-    block = np.cumsum(begins) - 1
-    whose, where = rng.integers(0, members, length), rng.integers(0, hours, length)
-    since = np.arange(length) - np.flatnonzero(begins)[block]
-    return whose[block], (where[block] + since) % hours
+    first = np.flatnonzero(begins)[np.cumsum(begins) - 1]
+    where = (rng.integers(0, hours, length)[first] + np.arange(length) - first) % hours
+    piece = np.cumsum(begins | (where == 0)) - 1
+    return rng.integers(0, members, length)[piece], where
 
 
 def resampled(found: Paths, more: int, mean: float, rngs: Sequence[np.random.Generator]) -> Paths:
@@ -129,9 +131,8 @@ def resampled(found: Paths, more: int, mean: float, rngs: Sequence[np.random.Gen
     """
     returns, before = found.returns(), np.log(found.close) - found.returns()
     members = len(returns)
-    moves = (returns - returns.mean(axis=0)) * math.sqrt(
-        members / (members - 1)
-    )  # as rough as they are about the true mean
+    unbiased = math.sqrt(members / (members - 1))  # they are less rough about their own mean than about the true one
+    moves = (returns - returns.mean(axis=0)) * unbiased
     moves -= math.log(np.exp(moves).mean())
     # How far the price went beyond where an hour began and ended
     under = np.minimum(np.log(found.low) - before - np.minimum(returns, 0.0), 0.0)
@@ -144,12 +145,8 @@ def resampled(found: Paths, more: int, mean: float, rngs: Sequence[np.random.Gen
         rows.append((ends.min(axis=0) + under[taken], ends.max(axis=0) + over[taken], close))
     further = [np.exp(np.array(column)) for column in zip(*rows, strict=True)]
     played = (found.low, found.high, found.close)
-    return Paths(
-        found.at,
-        found.past,
-        *(np.concatenate(pair, axis=1) for pair in zip(played, further, strict=True)),
-        found.played,
-    )
+    low, high, close = (np.concatenate(pair, axis=1) for pair in zip(played, further, strict=True))
+    return Paths(found.at, found.past, low, high, close, found.played)
 
 
 def volatility(returns: Floats) -> float:

@@ -305,9 +305,9 @@ def _show(asked: Question, found: "Paths", table: "pd.DataFrame") -> None:
             until = f"{part} until {_written(last)}: volatility {said[part]:.0%} a year"
             typer.echo(f"{until}; price then {middle}, nine in ten from {low} to {high}")
     if asked.resampled:
+        played = f"the {found.played} h that {many} members have played, as far as they differed"
         typer.echo(
-            f"resampled: blocks of {asked.block / _HOUR:g} h on average of the {found.played} h that {many} members have played, as far as they differed. "
-            "It is as rough for all that time as chance made those hours."
+            f"resampled: blocks of {asked.block / _HOUR:g} h on average of {played}: as rough as chance made those hours"
         )
     typer.echo(
         "Brackets: intervals of 90 % for the number of members (Wilson). They say nothing of how wrong the model is."

@@ -49,12 +49,26 @@ def test_the_intervals_are_wilsons() -> None:
     )
 
 
-def test_blocks_go_on_hour_by_hour_round_the_end_of_their_member() -> None:
+def test_blocks_go_on_hour_by_hour_and_after_the_last_one_with_another_member() -> None:
     whose, where = blocks(20_000, 5, 30, 8.0, stream(1, "a", "b"))
-    goes_on = (whose[1:] == whose[:-1]) & (where[1:] == (where[:-1] + 1) % 30)
-    # A new block goes on by chance too, one time in 150
-    assert goes_on.mean() == pytest.approx(1 - (1 / 8) * (1 - 1 / 150), abs=4 * math.sqrt(0.11 / 20_000))
-    assert np.bincount(whose).min() > 0 and set(where) == set(range(30))
+    next_hour = where[1:] == (where[:-1] + 1) % 30
+    # A new block goes on by chance too, one time in 30
+    assert next_hour.mean() == pytest.approx(1 - (1 / 8) * (1 - 1 / 30), abs=4 * math.sqrt(0.11 / 20_000))
+    same = whose[1:] == whose[:-1]
+    inside, around = next_hour & (where[1:] > 0), next_hour & (where[1:] == 0)
+    assert same[inside].mean() > 0.99
+    assert same[around].mean() == pytest.approx(1 / 5, abs=4 * math.sqrt(0.16 / around.sum()))
+    assert np.bincount(where).min() > 0.7 * 20_000 / 30  # each hour comes as often as the others
+
+
+def test_what_lasts_for_all_that_was_played_is_not_taken_to_last_longer() -> None:
+    """Members that each go one way for a day: days are independent of each other, however long blocks are."""
+    way = np.repeat(np.where(np.arange(50) % 2 == 0, 0.002, -0.002)[:, None], 24, axis=1)
+    close = 100.0 * np.exp(np.cumsum(way, axis=1))
+    played = Paths(AT, np.array([100.0]), close, close, close, 24)
+    more = resampled(played, 24 * 400, 24.0 * 1000, [stream(k, "forecast", "blocks") for k in range(50)])
+    months = np.diff(np.log(more.close[:, 23 :: 24 * 30]), axis=1)
+    assert months.std() == pytest.approx(math.sqrt(30) * 24 * 0.002, rel=4 / math.sqrt(2 * months.size))
 
 
 def test_what_is_resampled_is_as_rough_as_what_was_played_and_does_not_drift() -> None:
