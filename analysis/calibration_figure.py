@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from analysis.calibration import Parameter, Precision
 
@@ -64,6 +65,8 @@ def profiles_figure(
                 )
             ax.set_xlim(parameter.low, parameter.high)
             ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(LogFormatter())
+            ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
             ax.set_xlabel(name if len(name) < 40 else "…" + name[-38:], fontsize=9)
             if position % columns == 0:
                 ax.set_ylabel("loss (squared half widths)")

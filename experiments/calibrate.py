@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from analysis.compare import Row
     from experiments.calibrate_spec import Problem
     from experiments.calibrate_study import Curvature, Played
+    from experiments.ensemble import Ensemble, Outcome
 
 HOME = Path("runs") / "calibrations"
 BEST, TRIALS, PROFILES, RESULT = "best.yaml", "trials.csv", "profiles.png", "result.json"
@@ -49,6 +50,7 @@ def calibrate(
 
     The same command goes on where it was stopped. What is marked predicted is not looked at.
     """
+    from abm.scenario import ScenarioError
     from experiments.calibrate_spec import read_spec
     from experiments.calibrate_study import MEASURE, Search, shown
     from experiments.calibrate_study import curvature as measure_curvature
@@ -75,15 +77,18 @@ def calibrate(
             raise
         raise KeyboardInterrupt(f"what was played is kept in {runs}; the same command goes on from there") from None
     found = Found(problem, trials, best, rows, around)
-    _keep(found, place)
+    try:
+        _keep(found, place)
+    except OSError as error:
+        raise ScenarioError(f"{place}: {error}; the trials are kept, and the same command writes this again") from None
     if json:
         typer.echo(json_format.dumps({**found.to_dict(), "store": shown(where), "folder": str(place)}, indent=2))
     elif not quiet:
         _show(found, place)
 
 
-def _again(problem: "Problem", best: "Played", ensemble: Any) -> Any:
-    """The runs of the best trial, from the store."""
+def _again(problem: "Problem", best: "Played", ensemble: "Ensemble") -> "list[Outcome]":
+    """The runs of the best trial, which the store has."""
     return ensemble.play([problem.scenario(best.values, seed) for seed in problem.spec.seeds], silent=True)
 
 
@@ -91,7 +96,8 @@ def _check(place: Path) -> None:
     """An earlier result is replaced, anything else stays."""
     from experiments import rundir
 
-    if not (place / RESULT).is_file():
+    there = {path.name for path in place.iterdir()} if place.is_dir() else set()
+    if not there or there - {BEST, TRIALS, PROFILES, RESULT}:
         rundir.check(place)
 
 

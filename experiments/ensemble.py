@@ -219,7 +219,8 @@ class Ensemble:
                 n_workers=self._workers,
                 threads_per_worker=1,
                 memory_limit=None,  # a worker that is over a limit would be stopped for good, not only its run
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # the usual port may be taken
+                scheduler_kwargs={"dashboard": False},
                 silence_logs=logging.CRITICAL,
                 # Ctrl-C goes to all processes of a terminal; this one answers it
                 preload=["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],

@@ -64,14 +64,17 @@ class _Lines:
 
     def __init__(self, label: str, check: Callable[[], None]) -> None:
         self._label, self._check = label, check
-        self._started, self._tenth = time.monotonic(), -1
+        self._began: tuple[float, float] | None = None  # when, and with how much done before
+        self._tenth = -1
 
     def __call__(self, done: float, total: float, note: str = "", /) -> None:
         self._check()
+        now = time.monotonic()
+        when, before = self._began = self._began or (now, done)
         tenth = int(10 * done // total)
         if tenth > self._tenth:
             self._tenth = tenth
-            left = f", {(time.monotonic() - self._started) * (total - done) / done:.0f} s left" if tenth else ""
+            left = f", {(now - when) * (total - done) / (done - before):.0f} s left" if done > before else ""
             say(f"{self._label}: {int(100 * done // total)} %{left}{f', {note}' if note else ''}")
 
 

@@ -1,5 +1,6 @@
 """`abm calibrate`: a known parameter found again, the same after any interruption and with workers, and one line where something is wrong."""
 
+import errno
 import json
 import os
 import signal
@@ -390,6 +391,21 @@ def test_a_store_that_is_none_is_one_line(tiny: Path) -> None:
     Path("full/mine").touch()
     code, _, err = abm("calibrate", "tiny.yaml", "--out", "full")
     assert (code, err) == (2, "full: is there already; choose another --out or remove it\n")
+
+
+def test_a_full_disk_at_the_end_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import abm.record
+
+    def full(path: Path, _content: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    command = ("calibrate", "tiny.yaml", "-q", "--no-curvature", "--out", "one")
+    with monkeypatch.context() as patch:
+        patch.setattr(abm.record, "write_json", full)
+        code, _, err = globals()["abm"](*command)
+    line = "one: [Errno 28] No space left on device: 'one/result.json'; the trials are kept, and the same command writes this again\n"
+    assert (code, err) == (2, line)
+    assert globals()["abm"](*command)[0] == 0
 
 
 def test_control_c_says_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

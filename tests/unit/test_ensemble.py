@@ -101,6 +101,25 @@ def test_workers_come_to_the_same_and_one_that_dies_costs_only_its_run(tmp_path:
         assert len(counted.read_text().split()) == 7
 
 
+def test_the_workers_of_a_scheduler_come_to_the_same_and_stay(counted: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    asked = [short(seed) for seed in (1, 2, 3)]
+    with LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp",
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
+    ) as cluster:
+        outcomes = play(asked, f"{HERE}:raises", scheduler=cluster.scheduler_address)
+        with Client(cluster) as client:
+            assert len(client.nthreads()) == 1
+    assert [outcome.error for outcome in outcomes] == ["", "RuntimeError: seed 2 is not liked", ""]
+    assert outcomes == play(asked, f"{HERE}:raises")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_command_that_is_killed_goes_on_where_it_stopped(tmp_path: Path, counted: Path) -> None:
     store = tmp_path / "runs.sqlite"
