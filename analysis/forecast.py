@@ -2,7 +2,8 @@
 
 A member of the ensemble is a run that branches off (`branch` in its scenario). What lies beyond the time that was played is resampled from the
 hours that were: whole blocks of them, so that calm and stormy hours stay together (the stationary bootstrap, Politis and Romano 1994, J. American
-Statistical Association 89:1303). No drift is carried on: what prices did on average while they were played says nothing about months.
+Statistical Association 89:1303). Only what members did not do alike goes on: what prices did on average while they were played, by news and flows
+that were given for those hours, says nothing about months.
 """
 
 import math
@@ -98,7 +99,9 @@ def paths(members: Sequence[Mapping[str, float]], instrument: str, at: datetime)
 def blocks(
     length: int, members: int, hours: int, mean: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Which member's which hour stands for each hour of a resampled path: a block goes on with probability 1 - 1 / mean, and round at the end.
+    """Which member's which hour stands for each hour of a resampled path.
+
+    A block goes on with probability 1 - 1 / mean; after the last hour comes the first one of another member, so that no day comes twice in a row.
 
     Args:
         length: Hours of the path.
@@ -109,38 +112,40 @@ def blocks(
     """
     begins = rng.random(length) < 1.0 / mean
     begins[:1] = True
-    block = np.cumsum(begins) - 1
-    whose, where = rng.integers(0, members, length), rng.integers(0, hours, length)
-    since = np.arange(length) - np.flatnonzero(begins)[block]
-    return whose[block], (where[block] + since) % hours
+    first = np.flatnonzero(begins)[np.cumsum(begins) - 1]
+    where = (rng.integers(0, hours, length)[first] + np.arange(length) - first) % hours
+    piece = np.cumsum(begins | (where == 0)) - 1
+    return rng.integers(0, members, length)[piece], where
 
 
 def resampled(found: Paths, more: int, mean: float, rngs: Sequence[np.random.Generator]) -> Paths:
-    """Paths that go on for some hours with blocks of the hours that all members have played, their mean price relative made 1.
+    """Paths that go on for some hours with blocks of the hours that all members have played, as far as they differed in them.
+
+    What the members did alike in an hour was in what all were given for it, and comes once: it is taken out, and the mean price relative made 1.
 
     Args:
-        found: What was played.
+        found: What was played, by two members at least.
         more: Hours to go on.
         mean: Mean length of a block, in hours.
         rngs: Of each member.
     """
-    returns = found.returns()
-    before = np.log(found.close) - returns
-    drift = math.log(np.exp(returns).mean())
-    moves = returns - drift
-    # Within an hour the price is between where it began and ended at least
-    low, high = np.log(found.low) - before - drift, np.log(found.high) - before - drift
-    low, high = np.minimum(low, np.minimum(moves, 0.0)), np.maximum(high, np.maximum(moves, 0.0))
+    returns, before = found.returns(), np.log(found.close) - found.returns()
+    members = len(returns)
+    unbiased = math.sqrt(members / (members - 1))  # they are less rough about their own mean than about the true one
+    moves = (returns - returns.mean(axis=0)) * unbiased
+    moves -= math.log(np.exp(moves).mean())
+    # How far the price went beyond where an hour began and ended
+    under = np.minimum(np.log(found.low) - before - np.minimum(returns, 0.0), 0.0)
+    over = np.maximum(np.log(found.high) - before - np.maximum(returns, 0.0), 0.0)
     rows = []
     for last, rng in zip(np.log(found.close[:, -1]), rngs, strict=True):
         taken = blocks(more, *returns.shape, mean, rng)
         close = last + np.cumsum(moves[taken])
-        begins = close - moves[taken]
-        rows.append((begins + low[taken], begins + high[taken], close))
+        ends = np.array([close - moves[taken], close])
+        rows.append((ends.min(axis=0) + under[taken], ends.max(axis=0) + over[taken], close))
     further = [np.exp(np.array(column)) for column in zip(*rows, strict=True)]
-    low, high, close = (
-        np.concatenate(pair, axis=1) for pair in zip((found.low, found.high, found.close), further, strict=True)
-    )
+    played = (found.low, found.high, found.close)
+    low, high, close = (np.concatenate(pair, axis=1) for pair in zip(played, further, strict=True))
     return Paths(found.at, found.past, low, high, close, found.played)
 
 

@@ -218,7 +218,7 @@ def _row(row: Mapping[str, Any], of: str, whole: float) -> tuple[str, ...]:
     first = (row["link"], number(row["without"], of), number(row["adds"], of, "+"))
     if "share" not in row:
         return (*first, number(row["adds_error"], of))
-    part = f"{row['share'] / whole:.0%}" if whole else "-"
+    part = f"{round(row['share'] / whole, 2) + 0.0:.0%}" if whole else "-"  # no -0%
     return (
         *first,
         number(row["share"], of, "+"),

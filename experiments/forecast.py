@@ -76,7 +76,7 @@ def forecast(
     """How likely a price reaches levels by each day: the share of an ensemble's members whose trades do, with intervals of 90 %.
 
     Members have the same past and, from --at on, other chance each: a member is a scenario with a `branch`, which `abm run` plays alone. Beyond
-    what is played, hours of all members are resampled in blocks, without their drift; the table says which part is which.
+    what is played, hours of all members are resampled in blocks, without what all did alike; the table says which part is which.
     """
     from abm.scenario import Branch
     from experiments.ensemble import Ensemble
@@ -305,9 +305,9 @@ def _show(asked: Question, found: "Paths", table: "pd.DataFrame") -> None:
             until = f"{part} until {_written(last)}: volatility {said[part]:.0%} a year"
             typer.echo(f"{until}; price then {middle}, nine in ten from {low} to {high}")
     if asked.resampled:
+        played = f"the {found.played} h that {many} members have played, as far as they differed"
         typer.echo(
-            f"resampled: blocks of {asked.block / _HOUR:g} h on average of the {found.played} h that {many} members have played, without drift. "
-            "It is as rough for all that time as those hours were."
+            f"resampled: blocks of {asked.block / _HOUR:g} h on average of {played}: as rough as chance made those hours"
         )
     typer.echo(
         "Brackets: intervals of 90 % for the number of members (Wilson). They say nothing of how wrong the model is."

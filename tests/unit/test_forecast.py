@@ -49,17 +49,32 @@ def test_the_intervals_are_wilsons() -> None:
     )
 
 
-def test_blocks_go_on_hour_by_hour_round_the_end_of_their_member() -> None:
+def test_blocks_go_on_hour_by_hour_and_after_the_last_one_with_another_member() -> None:
     whose, where = blocks(20_000, 5, 30, 8.0, stream(1, "a", "b"))
-    goes_on = (whose[1:] == whose[:-1]) & (where[1:] == (where[:-1] + 1) % 30)
-    # A new block goes on by chance too, one time in 150
-    assert goes_on.mean() == pytest.approx(1 - (1 / 8) * (1 - 1 / 150), abs=4 * math.sqrt(0.11 / 20_000))
-    assert np.bincount(whose).min() > 0 and set(where) == set(range(30))
+    next_hour = where[1:] == (where[:-1] + 1) % 30
+    # A new block goes on by chance too, one time in 30
+    assert next_hour.mean() == pytest.approx(1 - (1 / 8) * (1 - 1 / 30), abs=4 * math.sqrt(0.11 / 20_000))
+    same = whose[1:] == whose[:-1]
+    inside, around = next_hour & (where[1:] > 0), next_hour & (where[1:] == 0)
+    assert same[inside].mean() > 0.99
+    assert same[around].mean() == pytest.approx(1 / 5, abs=4 * math.sqrt(0.16 / around.sum()))
+    assert np.bincount(where).min() > 0.7 * 20_000 / 30  # each hour comes as often as the others
+
+
+def test_what_lasts_for_all_that_was_played_is_not_taken_to_last_longer() -> None:
+    """Members that each go one way for a day: days are independent of each other, however long blocks are."""
+    way = np.repeat(np.where(np.arange(50) % 2 == 0, 0.002, -0.002)[:, None], 24, axis=1)
+    close = 100.0 * np.exp(np.cumsum(way, axis=1))
+    played = Paths(AT, np.array([100.0]), close, close, close, 24)
+    more = resampled(played, 24 * 400, 24.0 * 1000, [stream(k, "forecast", "blocks") for k in range(50)])
+    months = np.diff(np.log(more.close[:, 23 :: 24 * 30]), axis=1)
+    assert months.std() == pytest.approx(math.sqrt(30) * 24 * 0.002, rel=4 / math.sqrt(2 * months.size))
 
 
 def test_what_is_resampled_is_as_rough_as_what_was_played_and_does_not_drift() -> None:
     rng = stream(1, "walk", "moves")
-    moves = rng.standard_normal((40, 48)) * 0.01 + 0.02  # 2 % up an hour
+    common = np.where(np.arange(48) % 3 == 0, -0.05, 0.03)  # what all do alike, up and down by the hour
+    moves = rng.standard_normal((40, 48)) * 0.01 + common
     close = 100.0 * np.exp(np.cumsum(moves, axis=1))
     low, high = close * 0.99, close * 1.02
     played = Paths(AT, np.array([100.0]), low, high, close, 48)
@@ -67,10 +82,16 @@ def test_what_is_resampled_is_as_rough_as_what_was_played_and_does_not_drift() -
     assert more.played == 48 and more.close.shape == (40, 548)
     assert np.array_equal(more.close[:, :48], close)
     returns = more.returns()
-    assert volatility(returns[:, 48:]) == pytest.approx(volatility(returns[:, :48]), rel=0.02)
+    assert returns[:, 48:].std() == pytest.approx(0.01, rel=0.05)
+    assert volatility(returns[:, 48:]) == pytest.approx(returns[:, 48:].std() * math.sqrt(365 * 24))
     error = 0.01 / math.sqrt(40 * 500)
     assert np.exp(returns[:, 48:]).mean() == pytest.approx(1.0, abs=4 * error)
-    assert (more.low <= np.minimum(more.close, more.high)).all() and (more.high >= more.close).all()
+    begins = np.concatenate((np.full((40, 1), 100.0), more.close[:, :-1]), axis=1)[:, 48:]
+    ends, low, high = more.close[:, 48:], more.low[:, 48:], more.high[:, 48:]
+    assert (low <= np.minimum(begins, ends) * (1 + 1e-9)).all() and (
+        high >= np.maximum(begins, ends) * (1 - 1e-9)
+    ).all()
+    assert (low >= np.minimum(begins, ends) * 0.989).all()  # no further beyond than in the hours played
     again = resampled(played, 500, 12.0, [stream(k, "forecast", "blocks") for k in range(40)])
     assert np.array_equal(more.close, again.close)
 
@@ -156,7 +177,7 @@ def test_further_than_is_played_hours_are_resampled_and_said_to_be(tmp_path: Pat
     )
     assert said.exit_code == 0, said.output
     assert "2026-02-05T01:02Z  played" in said.stdout and "2026-02-06T00:02Z  resampled" in said.stdout
-    assert "blocks of 1 h on average of the 1 h that 2 members have played, without drift" in said.stdout
+    assert "blocks of 1 h on average of the 1 h that 2 members have played, as far as they differed" in said.stdout
 
 
 @pytest.mark.parametrize(
