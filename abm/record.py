@@ -41,6 +41,9 @@ _REASONS = [reason.name.lower() for reason in Reason]
 _SIDES = [side.name.lower() for side in Side]
 _ROLES = ["taker", "maker"]
 _FORCED = [what.name.lower() for what in Forced]
+_PIECE = 1 << 17
+"""Accounts in a piece of their table."""
+
 _TABLES = ("bars", "flows", "moves", "gauges", "accounts", "liquidations", "network", "nodes", "trades")
 _LOG = {"trade": TRADE, "outcome": OUTCOME, "event": EVENT, "liquidation": LIQUIDATION}
 
@@ -116,14 +119,13 @@ class Result:
     """
     gauges: pd.DataFrame
     """What traders say of themselves at the end of each interval (`Population.gauges`): time, trader, gauge, value."""
-    accounts: pd.DataFrame
-    """One row for each account: whose it is, what it started with, what it ended with."""
     liquidations: pd.DataFrame
     """One row for each thing the clearing house did to an account: liquidated, position taken over, deleveraged, default paid."""
     network: pd.DataFrame
     """Edges of the contagion network at the times at which it was exported: time, source, target, channel, weight, and lots of exposures."""
     nodes: pd.DataFrame
     """Its nodes: time, node, kind, and of holders trader, cash and equity."""
+    _accounts: Callable[[], Iterator[pd.DataFrame]] = field(repr=False)
     _trades: Callable[[], Iterator[pd.DataFrame]] = field(repr=False)
 
     def graph(self, when: str | datetime | None = None) -> Network:
@@ -159,6 +161,11 @@ class Result:
         return causes(self.liquidations)
 
     @property
+    def accounts(self) -> pd.DataFrame:
+        """One row for each account: whose it is, what it started with, what it ended with; made, or read, when it is asked for."""
+        return pd.concat(self._accounts(), ignore_index=True)
+
+    @property
     def trades(self) -> pd.DataFrame:
         """One row for each trade; made, or read, when it is asked for."""
         return pd.concat(self._trades(), ignore_index=True)
@@ -166,7 +173,8 @@ class Result:
     def write(self, folder: Path) -> None:
         """Write the tables, the summary and the scenario into a folder that exists. `save` does this and more."""
         for name in _TABLES:
-            pieces = self._trades() if name == "trades" else iter([getattr(self, name)])
+            lazy = {"trades": self._trades, "accounts": self._accounts}.get(name)
+            pieces = lazy() if lazy else iter([getattr(self, name)])
             _write_table(folder / f"{name}.parquet", pieces)
         write_json(folder / "summary.json", self.summary | {"audit": self.audit.to_dict()})
         write_json(folder / "scenario.json", self.scenario)
@@ -216,10 +224,10 @@ def read_result(folder: str | Path) -> Result:
         flows=pd.read_parquet(place / "flows.parquet"),
         moves=pd.read_parquet(place / "moves.parquet"),
         gauges=pd.read_parquet(place / "gauges.parquet"),
-        accounts=pd.read_parquet(place / "accounts.parquet"),
         liquidations=pd.read_parquet(place / "liquidations.parquet"),
         network=pd.read_parquet(place / "network.parquet"),
         nodes=pd.read_parquet(place / "nodes.parquet"),
+        _accounts=lambda: iter([pd.read_parquet(place / "accounts.parquet")]),
         _trades=lambda: iter([pd.read_parquet(place / "trades.parquet")]),
     )
 
@@ -289,7 +297,7 @@ class Recorder:
         self._ticks = [instrument.tick for instrument in self._instruments]
         self._bar_start_ns = 0
         self._networks: dict[int, tuple[pd.DataFrame, pd.DataFrame]] = {}
-        self._openings: list[tuple[Population, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+        self._openings: list[tuple[Population, npt.NDArray[np.int64], dict[int, npt.NDArray[np.int64]]]] = []
 
     # ------------------------------------------------------------------ while it runs
 
@@ -312,9 +320,10 @@ class Recorder:
 
     def opened(self, population: "Population") -> None:
         """Note what a population starts with."""
-        accounts = self._market.exchange.accounts
+        accounts, rows = self._market.exchange.accounts, population.rows
+        held = {k: accounts.position[rows, k] for k in range(len(self._instruments))}
         self._openings.append(
-            (population, accounts.cash[population.rows].copy(), accounts.position[population.rows].copy())
+            (population, accounts.cash[rows].copy(), {k: lots for k, lots in held.items() if lots.any()})
         )
 
     def observe(self, report: Any) -> None:
@@ -545,25 +554,41 @@ class Recorder:
         table["time"] = self._utc(table["time"].to_numpy(np.int64))
         return table.astype({"value": float})
 
-    def _accounts_table(self) -> pd.DataFrame:
+    def _account_tables(self) -> Callable[[], Iterator[pd.DataFrame]]:
+        """The table of the accounts as it is now, in pieces: most accounts hold one instrument of many, and only what is held is kept."""
         accounts, openings = self._market.exchange.accounts, self._openings
         if not openings:
-            return pd.DataFrame()
+            return lambda: iter([pd.DataFrame()])
         rows = np.concatenate([population.rows for population, _, _ in openings])
         which = np.repeat(np.arange(len(openings)), [population.size for population, _, _ in openings])
         kinds = sorted({population.kind for population, _, _ in openings})
         kind_of = np.array([kinds.index(population.kind) for population, _, _ in openings])
-        table: dict[str, Any] = {
-            "account": rows,
-            "trader": _labels(which, [population.name for population, _, _ in openings]),
-            "kind": _labels(kind_of[which], kinds),
-            "cash_start": np.concatenate([cash for _, cash, _ in openings]) / MONEY_UNITS,
-            "cash_end": accounts.cash[rows] / MONEY_UNITS,
-        }
+        names = [population.name for population, _, _ in openings]
+        cash = np.concatenate([cash for _, cash, _ in openings]), accounts.cash[rows]
+        held = {}
         for k, instrument in enumerate(self._instruments):
-            table[f"{instrument.name}_start"] = np.concatenate([lots[:, k] for _, _, lots in openings]) * instrument.lot
-            table[f"{instrument.name}_end"] = accounts.position[rows, k] * instrument.lot
-        return pd.DataFrame(table, copy=False)
+            starts = [lots.get(k, np.zeros(population.size, np.int64)) for population, _, lots in openings]
+            for when, lots in (("start", np.concatenate(starts)), ("end", accounts.position[rows, k])):
+                where = np.flatnonzero(lots)
+                held[f"{instrument.name}_{when}"] = where, lots[where] * instrument.lot
+
+        def pieces() -> Iterator[pd.DataFrame]:
+            for first in range(0, max(len(rows), 1), _PIECE):
+                part = slice(first, first + _PIECE)
+                table: dict[str, Any] = {
+                    "account": rows[part],
+                    "trader": _labels(which[part], names),
+                    "kind": _labels(kind_of[which[part]], kinds),
+                    "cash_start": cash[0][part] / MONEY_UNITS,
+                    "cash_end": cash[1][part] / MONEY_UNITS,
+                }
+                for name, (where, coins) in held.items():
+                    here = slice(*np.searchsorted(where, (first, first + _PIECE)))
+                    table[name] = np.zeros(len(rows[part]))
+                    table[name][where[here] - first] = coins[here]
+                yield pd.DataFrame(table, copy=False)
+
+        return pieces
 
     def result(self) -> Result:
         """Everything so far, with the audit of the ledger."""
@@ -608,10 +633,10 @@ class Recorder:
             flows=self._flows_table(),
             moves=self._moves_table(),
             gauges=self._gauges_table(),
-            accounts=self._accounts_table(),
             liquidations=self.liquidations_table(),
             network=network,
             nodes=nodes,
+            _accounts=self._account_tables(),
             _trades=self.trade_tables,
         )
 
@@ -645,7 +670,7 @@ class Recorder:
                 **population.about(),
             }
             for k, instrument in enumerate(self._instruments):
-                about[population.name][f"{instrument.name}_start"] = int(lots[:, k].sum()) * instrument.lot
+                about[population.name][f"{instrument.name}_start"] = int(np.sum(lots.get(k, 0))) * instrument.lot
                 about[population.name][f"{instrument.name}_end"] = (
                     int(accounts.position[population.rows, k].sum()) * instrument.lot
                 )

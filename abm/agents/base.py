@@ -123,7 +123,8 @@ class Population(mesa.Agent):  # type: ignore[misc]
         self._means = (
             order_arrays.terms_of(self._instruments, self.config.tier),
             *(model.cash, model.cash_reserved, model.position, model.position_reserved),
-            np.zeros((self.size, 1 + len(self._instruments)), np.int64),
+            # By column, as accounts trade few instruments and memory that is never written takes none
+            np.zeros((self.size, 1 + len(self._instruments)), np.int64, order="F"),
         )
         delay, latency = self.random("latency"), self.config.latency
         self._delays = self.block(lambda k: latency.draw(delay, k))
