@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -58,7 +59,8 @@ def check(place: Path) -> None:
             probe.write(b"x")
     finally:
         for folder in made:  # nothing stays behind if the run does not come to an end
-            folder.rmdir()
+            with suppress(OSError):  # another run has begun to use it
+                folder.rmdir()
 
 
 def read(place: Path) -> Result:

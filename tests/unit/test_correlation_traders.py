@@ -149,3 +149,27 @@ def test_what_makes_no_sense_is_refused_in_one_line(channel: dict[str, Any], wor
             )
         )
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("on", "weight"), [(True, 0.8), (True, -0.5), (False, 0.8)])
+def test_who_values_an_instrument_takes_what_its_leaders_do_beyond_their_news_for_news(on: bool, weight: float) -> None:
+    made, walls = market(
+        {}, {ETH: COIN}, hours=1, step="10s", channels={"correlation": {"on": on, "values": {ETH: {BTC: weight}}}}
+    )
+    made.run_for("1min")
+    walls[BTC].price *= 0.9
+    made.run_for("1min")
+    gap = made.view()[BTC].mid / made.fundamental(BTC)
+    assert gap == pytest.approx(0.9, abs=0.01)
+    assert made.worth(ETH) == pytest.approx(made.fundamental(ETH) * (gap**weight if on else 1.0))
+    assert made.worth(BTC) == made.fundamental(BTC)
+
+
+def test_chains_of_values_and_a_leader_named_twice_are_refused() -> None:
+    for said, why in (
+        ({"values": {ETH: {BTC: 1.0}, BTC: {ETH: 1.0}}}, "is valued by its leaders itself"),
+        ({"values": {ETH: {BTC: 1.0}}, "follows": {ETH: {BTC: 1.0}}}, "leave one of them out"),
+        ({"values": {ETH: {"sol": 1.0}}}, "'sol' is not traded here"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            market({}, {ETH: COIN}, channels={"correlation": said})

@@ -197,3 +197,13 @@ def test_cohorts_are_checked() -> None:
         LongTermHoldersConfig(cost_basis=((20e3, 1), (10e3, 1)))
     with pytest.raises(ValidationError, match="accounts: 5 for 11 prices"):
         LongTermHoldersConfig(accounts=5)
+
+
+def test_panic_has_a_stock_and_ends_with_it() -> None:
+    holders = only(market(SHORT, weak=0.02, coins=1e6), ShortTermHolders)
+    gain, day = np.full(len(holders.cohorts()[0]), -1.0), -0.2
+    first = holders.hazard(gain, day)[1]
+    holders.panicked += 0.01 * 1e6 * holders.cohorts()[0] / 1e6
+    assert holders.hazard(gain, day)[1] == pytest.approx(first / 2)
+    holders.panicked += 0.02 * 1e6
+    assert not holders.hazard(gain, day)[1].any()

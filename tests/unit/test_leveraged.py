@@ -157,3 +157,22 @@ def test_shares_that_do_not_fit_are_refused() -> None:
         RetailLeverageConfig(history=({"low": 2.0, "high": 1.0},))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"traders\.retail_leverage\.instrument: btc-spot has no margin"):
         market({"retail_leverage": {"instrument": "btc-spot"}})
+
+
+def test_what_was_held_before_has_no_stop_or_profit_where_prices_have_been_since() -> None:
+    made, _ = retail(history=HISTORY, accounts=20_000, stops=1.0, stop_median=0.3, profits=1.0, profit_median=0.3)
+    traders = only(made, RetailLeverage)
+    made.run_for("1min")
+    flows = made.result().flows
+    acted = flows[flows["reason"].isin(["stop_loss", "take_profit", "short_cover"])]["notional"].sum()
+    held = np.abs(traders.holdings(PERP)).sum() * 73_100
+    assert acted < 0.01 * held  # as if no day had been, nearly half of them were out at once
+
+
+@pytest.mark.parametrize(
+    ("lean", "share"), [(0.0, 0.5), (0.43, 0.666), (-1.0, 0.159)]
+)  # share of a normal x + lean above 0
+def test_who_leans_to_one_side_wants_it(lean: float, share: float) -> None:
+    made, _ = retail(accounts=20_000, trend=0.0, herding=0.0, lean=lean)
+    traders = only(made, RetailLeverage)
+    assert (traders.signal(made.view(), np.arange(20_000)) > 0).mean() == pytest.approx(share, abs=0.02)

@@ -1,0 +1,60 @@
+"""A part of a scenario: some of its instruments, and who trades no others."""
+
+import pytest
+
+import abm
+from abm.scenario import ScenarioError, load
+
+BITCOIN = ["btc-spot", "btc-perp"]
+
+
+def test_who_trades_what_is_gone_is_left_out_and_what_is_said_of_it() -> None:
+    whole, part = load("contagion"), load("contagion", keep=BITCOIN)
+    assert list(part.instruments) == BITCOIN
+    assert set(part.fundamentals) <= set(BITCOIN)
+    # funds hold shares and metals too, the pool lends against ether, correlation traders have no leader left
+    assert not {"funds_leverage", "pods", "allocators", "eth_pool", "correlation_btc", "noise_ndx"} & set(part.traders)
+    assert {"crypto_makers", "leverage_btc", "basis_btc", "value_btc"} <= set(part.traders)
+    assert set(part.traders["crypto_makers"].books) == set(BITCOIN)
+    assert set(whole.traders["crypto_makers"].books) > set(BITCOIN)
+    assert part.channels.margin_notices.calendar == ()
+    assert set(part.channels.sentiment.communities["coins"].traders) == {"leverage_btc"}
+    named = {name for event in part.news.calendar for name in event.moves}
+    assert named <= set(part.news.factors)
+    assert not any(key.startswith("instruments.gold") for key in part.inputs)
+    assert all(
+        key.split(".")[1] in part.traders for link in part.links.values() for key in link.off if "traders" in key
+    )
+
+
+def test_followers_stay_with_a_leader_that_stays() -> None:
+    part = load("contagion", keep=[*BITCOIN, "ndx"])
+    assert part.channels.correlation.follows == {"btc-perp": {"ndx": 0.4}}
+    assert "correlation_btc" in part.traders and "value_ndx" in part.traders
+
+
+def test_the_part_runs_and_keeps_the_books() -> None:
+    part = load("contagion", keep=BITCOIN, clock={"end": "2026-02-04T00:05Z"}, recording={"network": None})
+    result = abm.run(part)
+    assert result.audit.passed
+    assert set(result.bars["instrument"]) == set(BITCOIN)
+
+
+def test_what_is_not_there_cannot_be_kept() -> None:
+    with pytest.raises(ScenarioError, match="keep: 'btc' is not an instrument of this scenario; it has btc-spot"):
+        load("contagion", keep=["btc"])
+
+
+def test_a_price_of_the_day_before_is_looked_back_to() -> None:
+    terms = {"day_before": {"btc-spot": 80_000.0}, "clock": {"end": "2026-02-05T00:10Z"}}
+    without, made = abm.Market(load("first-hour")), abm.Market(load("first-hour", **terms))
+    assert without.scenario.hash == load("first-hour", day_before={}).hash != made.scenario.hash
+    assert without.view()["btc-spot"].return_over("1d") == 0.0
+    book = made.view()["btc-spot"]
+    assert book.return_over("1d") == pytest.approx(book.mid / 80_000 - 1)
+    assert book.mid_before("12h") == pytest.approx((book.mid * 80_000) ** 0.5)
+    assert book.mid_before("3d") == pytest.approx(80_000)
+    made.run_for("6min")
+    assert made.view()["btc-spot"].mid_before("5min") == pytest.approx(made.recorder.mids[0, 60])
+    with pytest.raises(ScenarioError, match=r"day_before\.btc: not traded here"):
+        load("first-hour", day_before={"btc": 1.0})
