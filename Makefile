@@ -2,7 +2,7 @@
 .PHONY: help install demo test lint statistical bench bench-clearing bench-traders bench-peers app lock clean
 
 help:
-	@echo "make demo         run the February 2026 scenario and say where its run folder is"
+	@echo "make demo         run the week of February 2026 on bitcoin's books and say where its run folder is"
 	@echo "make test         what CI runs: format, lint, types, tests"
 	@echo "make lint         format, lint and types only"
 	@echo "make statistical  the long statistical checks"
@@ -18,7 +18,7 @@ install:
 	@tools/install
 
 demo: install
-	@.venv/bin/abm run february-2026
+	@.venv/bin/abm run february-2026-quick
 
 test: lint
 	.venv/bin/python -m pytest -n 2

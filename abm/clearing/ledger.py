@@ -271,7 +271,7 @@ class Ledger:
     def _check_positions(self, faults: list[str], names: list[str]) -> None:
         """Look for positions that the index would miss, and for money that stands where nothing does."""
         shape = self._exchange.accounts.position.shape
-        found = np.zeros((shape[1], shape[0]), np.int64).T
+        found = np.zeros((shape[1], shape[0]), np.uint8).T
         self._exchange.read(read_faults, found)
         for k, name in enumerate(names):
             for bit, what in _POSITION_FAULTS.items():
