@@ -19,6 +19,8 @@ def kept(raw: Mapping[str, Any]) -> dict[str, Any]:
     wanted = raw.get("keep")
     if not wanted:
         return content
+    if not (isinstance(wanted, list | tuple) and all(isinstance(name, str) for name in wanted)):
+        raise ValueError(f"keep: {wanted!r} is not a list of instruments; write [btc-spot, btc-perp]")
     everything = content.get("instruments", {})
     missing = [name for name in wanted if name not in everything]
     if missing:

@@ -193,7 +193,13 @@ class RetailLeverage(LeveragedTraders):
     def seen_since_entry(self, who: Ints) -> tuple[Numbers, Numbers]:
         """From the day after that of the entry on."""
         low, high = (seen[who] for seen in self._since)
-        del self._since, self._entry, self._side, self._coins, self._class  # nobody asks again, and there may be millions
+        del (
+            self._since,
+            self._entry,
+            self._side,
+            self._coins,
+            self._class,
+        )  # nobody asks again, and there may be millions
         return low, high
 
     def open_positions(self) -> Mapping[str, tuple[Numbers, Numbers]]:

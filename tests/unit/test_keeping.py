@@ -43,6 +43,10 @@ def test_the_part_runs_and_keeps_the_books() -> None:
 def test_what_is_not_there_cannot_be_kept() -> None:
     with pytest.raises(ScenarioError, match="keep: 'btc' is not an instrument of this scenario; it has btc-spot"):
         load("contagion", keep=["btc"])
+    with pytest.raises(
+        ScenarioError, match=r"keep: 'btc-spot' is not a list of instruments; write \[btc-spot, btc-perp\]"
+    ):
+        load("contagion", keep="btc-spot")
 
 
 def test_a_price_of_the_day_before_is_looked_back_to() -> None:
