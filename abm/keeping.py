@@ -35,11 +35,9 @@ def kept(raw: Mapping[str, Any]) -> dict[str, Any]:
     left_out = gone | {name for name, body in traders.items() if body is None}
     for section in ("instruments", "fundamentals", "day_before", "news", "channels"):
         content[section] = _pruned(content.get(section, {}), left_out)
-    content["inputs"] = {
-        key: source
-        for key, source in content.get("inputs", {}).items()
-        if key.split(".")[0] not in ("instruments", "fundamentals") or key.split(".")[1] not in gone
-    }
+    for section in ("inputs", "fitted"):
+        said = content.get(section, {})
+        content[section] = {key: source for key, source in said.items() if not gone & set(str(key).split("."))}
     return content | {"traders": traders}
 
 

@@ -139,7 +139,7 @@ def _configured(value: Any, info: ValidationInfo) -> Any:
     return cls.config_class.model_validate(value, context=info.context)
 
 
-_ABOUT = {"description", "caveat", "inputs", "fitted", "links", "observations", "compare"}
+ABOUT = {"description", "caveat", "inputs", "fitted", "links", "observations", "compare"}
 """Keys that a run does not depend on."""
 
 
@@ -239,6 +239,12 @@ class Scenario(Frozen):
                 raise ValueError(
                     f"fundamentals.{name}.of: {of!r} is not another instrument with a value of its own{meant(of, self.instruments)}"
                 )
+        for follower, leaders in self.channels.correlation.values.items():
+            for leader in leaders:
+                if (of := self.fundamentals.get(leader, Fundamental()).of) in self.channels.correlation.values:
+                    raise ValueError(
+                        f"channels.correlation.values.{follower}: {leader} is a claim on {of}, which is valued by its leaders itself"
+                    )
         for name in self.day_before:
             if name not in self.instruments:
                 raise ValueError(f"day_before.{name}: not traded here{meant(name, self.instruments)}")
@@ -280,7 +286,7 @@ class Scenario(Frozen):
     @property
     def hash(self) -> str:
         """Hash of everything that the run depends on, the seed included."""
-        content = self.model_dump(mode="json", exclude=_ABOUT)
+        content = self.model_dump(mode="json", exclude=ABOUT)
         if self.branch is None:  # as it was before there were branches
             del content["branch"]
         if not self.day_before:
@@ -288,6 +294,10 @@ class Scenario(Frozen):
         graph = Path(self.channels.sentiment.graph)
         if self.channels.sentiment.graph and graph.is_file():  # what it says, wherever it is kept
             content["channels"]["sentiment"]["graph"] = hashlib.sha256(graph.read_bytes()).hexdigest()
+        for name, trader in self.traders.items():
+            file = getattr(trader, "file", None)  # of recorded orders, likewise
+            if isinstance(file, Path) and file.is_file():
+                content["traders"][name]["path"] = hashlib.sha256(file.read_bytes()).hexdigest()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

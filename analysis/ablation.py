@@ -100,7 +100,8 @@ class Ablation:
                 if shares is not None:
                     seeds, drawn = float(standard_error(shares.values[k, m])), _order_error(shares, k, m)
                     row |= {"share": shares.values[k, m].mean(), "error_seeds": seeds, "error_orders": drawn}
-                    row["share_error"] = np.sqrt(np.nansum([seeds**2, drawn**2]))
+                    known = [error**2 for error in (seeds, drawn) if not np.isnan(error)]
+                    row["share_error"] = np.sqrt(sum(known)) if known else np.nan
                 rows.append(row)
         return pd.DataFrame(rows)
 

@@ -136,7 +136,8 @@ def identifiability(
     weights = 1.0 / (1.0 + noise)
     values, vectors = np.linalg.eigh((mean.T * weights) @ mean)
     by_noise = (weights @ variance) @ vectors**2
-    limit = f.ppf(LEVEL, len(noise), max(int(freedom.min()), 1))
+    told = freedom > 0  # a target that no run covers says nothing of the noise, nor does one seed alone
+    limit = f.ppf(LEVEL, told.sum(), freedom[told].min()) if told.any() else f.ppf(LEVEL, len(noise), 1)
     values = np.where(values > limit * by_noise, np.maximum(values - by_noise, 0.0), 0.0)
     covariance = (vectors / (values + UNIFORM)) @ vectors.T
     precisions = [

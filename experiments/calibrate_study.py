@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from abm.scenario import Scenario, ScenarioError
+from abm.scenario import ABOUT, Scenario, ScenarioError
 from analysis.calibration import Direction, Floats, Parameter, Precision, identifiability, medians, terms
 from experiments.calibrate_spec import Problem
 from experiments.ensemble import Ensemble, Outcome, version
@@ -212,12 +212,11 @@ def _begins(problem: Problem) -> bool:
 
 def _identity(problem: Problem) -> dict[str, Any]:
     """All that the trials depend on; how many there are is not part of it."""
-    about = {"name", "seed", "description", "caveat", "inputs", "fitted", "observations", "compare"}
     spec = problem.spec.model_dump(mode="json", include={"vary", "seeds", "batch", "bound", "search"})
     for vary in spec["vary"].values():
         del vary["about"]
     targets = {target.observation: [target.observed, target.low, target.high] for target in problem.targets}
-    scenario = problem.base.model_dump(mode="json", exclude=about)
+    scenario = problem.base.model_dump(mode="json", exclude=ABOUT | {"name", "seed"})
     return spec | {"targets": targets, "code": version(MEASURE, problem.base), "scenario": scenario}
 
 

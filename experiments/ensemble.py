@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import hashlib
 import json
 import logging
@@ -14,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -150,7 +151,8 @@ class Ensemble:
         except KeyboardInterrupt:
             if self._store.path is None:
                 raise
-            done += sum(self._store.get(key, each) is not None for key, each in waiting.items())
+            there = [self._store.get(key, each) for key, each in waiting.items()]
+            done += sum(outcome is not None and not outcome.error for outcome in there)
             kept = f"{done} of {total} runs are kept in {self._store.path}"
             raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
 
@@ -234,7 +236,7 @@ def _landed(future: "Future[Outcome]", key: str, seed: int) -> Outcome | None:
     from distributed import KilledWorker
 
     try:
-        return future.result()
+        return replace(future.result(), scenario=key)  # as the sender knows it, whatever code the worker has
     except KilledWorker:
         return None
     except CancelledError:
@@ -285,8 +287,10 @@ def _one(
             measures = {str(name): float(value) for name, value in _measure(measure)(result).items()}
         else:
             error = f"the audit failed: {'; '.join(result.audit.faults)}"
+        del result
     except Exception as wrong:
         error = _line(wrong)
+    gc.collect()  # a market refers to itself, and the next one needs its room
     return Outcome(scenario.hash, scenario.seed, measures, time.perf_counter() - started, error)
 
 
@@ -317,7 +321,7 @@ def _digest(modules: tuple[str, ...], observations: str) -> str:
     files = {*Path(abm.__file__).parent.rglob("*.py"), *configs().rglob("*.csv"), Path(observations)}
     for module in modules:
         files |= _siblings(sys.modules[module])
-    parts = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file())
+    parts = [observations, *sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file())]
     return f"{abm.__version__}+{hashlib.sha256(''.join(parts).encode()).hexdigest()[:12]}"
 
 
@@ -330,7 +334,7 @@ def _siblings(module: ModuleType) -> set[Path]:
 # --------------------------------------------------------------------------------------------------------------- store
 
 _OURS, _LAYOUT = 0x61626D31, 1
-_TABLE = """CREATE TABLE runs (
+_TABLE = """CREATE TABLE IF NOT EXISTS runs (
     scenario TEXT, measure TEXT, version TEXT, name TEXT, seed INTEGER, measures TEXT, seconds REAL, error TEXT,
     PRIMARY KEY (scenario, measure, version))"""
 

@@ -117,6 +117,10 @@ def _report(
     from analysis.forecast import probabilities
 
     whole = [k for k, outcome in enumerate(outcomes) if not outcome.error]
+    if asked.resampled and len(whole) == 1:
+        raise ScenarioError(
+            "one member alone came to an end, and nothing can be resampled from it; --members, or an earlier --until"
+        )
     if len(whole) < len(outcomes):
         error = next(outcome.error for outcome in outcomes if outcome.error)
         typer.echo(
@@ -153,7 +157,12 @@ def _levels(side: Any, prices: Sequence[float] | None) -> list["Level"]:
     for price in prices or ():
         if not 0 < price < float("inf"):
             raise ScenarioError(f"{side}: {price:g} is no price; give one above 0")
-    return [Level(side, price) for price in prices or ()]
+    levels = [Level(side, price) for price in prices or ()]
+    labels = [str(level) for level in levels]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ScenarioError(f"--{side}: two levels are both called {label!r}; give one of them")
+    return levels
 
 
 def _question(

@@ -173,3 +173,11 @@ def test_chains_of_values_and_a_leader_named_twice_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=why):
             market({}, {ETH: COIN}, channels={"correlation": said})
+
+
+def test_a_claim_cannot_lead_what_it_is_a_claim_on() -> None:
+    said = {"values": {ETH: {"claim": 1.0}}}
+    with pytest.raises(ValueError, match=f"claim is a claim on {ETH}, which is valued by its leaders itself"):
+        market(
+            {}, {ETH: COIN, "claim": COIN}, channels={"correlation": said}, fundamentals={ETH: {}, "claim": {"of": ETH}}
+        )

@@ -267,3 +267,19 @@ def test_no_workers_and_no_scheduler_are_one_line() -> None:
         play([short(1)], f"{HERE}:close", workers=0)
     with pytest.raises(ScenarioError, match=r"^scheduler nowhere://1: .*; start one with: dask scheduler$"):
         play([short(1)], f"{HERE}:close", scheduler="nowhere://1")
+
+
+def test_a_version_tells_observation_files_apart_and_a_run_leaves_no_market_behind() -> None:
+    import gc
+
+    from abm.market import Market
+    from experiments.ensemble import _one, version
+
+    small = abm.load("first-hour", clock={"end": "2026-02-05T00:01Z"})
+    other = small.model_copy(update={"observations": "stylised.csv"})
+    assert small.hash == other.hash
+    assert version(f"{HERE}:close", small) != version(f"{HERE}:close", other)
+    gc.collect()
+    before = sum(isinstance(each, Market) for each in gc.get_objects())
+    _one(small, f"{HERE}:close")
+    assert sum(isinstance(each, Market) for each in gc.get_objects()) == before

@@ -40,6 +40,14 @@ def test_the_part_runs_and_keeps_the_books() -> None:
     assert set(result.bars["instrument"]) == set(BITCOIN)
 
 
+@pytest.mark.parametrize("coins", [["eth-spot", "eth-perp"], ["btc-spot"], ["doge-spot", "doge-perp", "gold"]])
+@pytest.mark.parametrize("name", ["markets", "contagion", "february-2026"])
+def test_any_part_is_a_scenario(name: str, coins: list[str]) -> None:
+    part = load(name, keep=coins)
+    assert set(part.instruments) == set(coins)
+    assert not [key for key in (*part.inputs, *part.fitted) if "btc-perp" in key]
+
+
 def test_what_is_not_there_cannot_be_kept() -> None:
     with pytest.raises(ScenarioError, match="keep: 'btc' is not an instrument of this scenario; it has btc-spot"):
         load("contagion", keep=["btc"])

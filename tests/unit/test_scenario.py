@@ -232,3 +232,15 @@ def test_an_assignment_has_a_form(text: str) -> None:
 def test_a_scenario_can_be_built_in_python() -> None:
     scenario = Scenario.model_validate(load("first-hour").model_dump(mode="json"))
     assert scenario.hash == load("first-hour").hash
+
+
+def test_the_hash_tells_recorded_orders_apart_by_what_they_are(tmp_path: Path) -> None:
+    def hashed(folder: str, text: str) -> str:
+        file = tmp_path / folder / "flow.csv"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        return load("first-hour", traders={"replayer": {"path": str(file)}}).hash
+
+    first = hashed("one", "time,side,kind,price,quantity\n0,buy,limit,1,1\n")
+    assert hashed("other", "time,side,kind,price,quantity\n0,buy,limit,1,1\n") == first
+    assert hashed("one", "time,side,kind,price,quantity\n0,sell,limit,1,1\n") != first
