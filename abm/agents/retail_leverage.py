@@ -16,6 +16,7 @@ from abm.agents.view import View
 from abm.clock import Seconds
 from abm.exchange.description import Frozen
 
+_WICK = 0.005  # how much further than a day's range some venue's mark went
 _TRIES = 8  # entries drawn for a position before it is held not to exist any more
 _BODY = 0.95  # share of sizes that are lognormal; the rest is the Pareto tail
 
@@ -166,7 +167,9 @@ class RetailLeverage(LeveragedTraders):
             price = low[day] + (high[day] - low[day]) * draw.random(len(who))
             sign = side[who]
             falls_at = price * (1.0 - sign / self.leverage[who]) / (1.0 - sign * rate)
-            lives = np.where(sign > 0, after_low[day] > falls_at, after_high[day] < falls_at)
+            lives = np.where(
+                sign > 0, after_low[day] * (1.0 - _WICK) > falls_at, after_high[day] * (1.0 + _WICK) < falls_at
+            )
             entry[who[lives]] = price[lives]
             for seen, after in zip(self._since, (after_low, after_high), strict=True):
                 seen[who[lives]] = after[day[lives]]
