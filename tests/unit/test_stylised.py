@@ -351,7 +351,7 @@ def result() -> Result:
         flows=pd.DataFrame(),
         moves=pd.DataFrame(),
         gauges=pd.DataFrame(),
-        accounts=pd.DataFrame(),
+        _accounts=lambda: iter([pd.DataFrame()]),
         liquidations=pd.DataFrame(),
         network=pd.DataFrame(),
         nodes=pd.DataFrame(),
