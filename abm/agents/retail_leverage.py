@@ -16,7 +16,7 @@ from abm.agents.view import View
 from abm.clock import Seconds
 from abm.exchange.description import Frozen
 
-_WICK = 0.005  # how much further than a day's range some venue's mark went
+_WICK = 0.005  # [A] how much further than a day's range some venue's mark went
 _TRIES = 8  # entries drawn for a position before it is held not to exist any more
 _BODY = 0.95  # share of sizes that are lognormal; the rest is the Pareto tail
 
@@ -196,13 +196,8 @@ class RetailLeverage(LeveragedTraders):
     def seen_since_entry(self, who: Ints) -> tuple[Numbers, Numbers]:
         """From the day after that of the entry on."""
         low, high = (seen[who] for seen in self._since)
-        del (
-            self._since,
-            self._entry,
-            self._side,
-            self._coins,
-            self._class,
-        )  # nobody asks again, and there may be millions
+        # Nobody asks for these again, and there may be millions of accounts
+        del self._since, self._entry, self._side, self._coins, self._class
         return low, high
 
     def open_positions(self) -> Mapping[str, tuple[Numbers, Numbers]]:

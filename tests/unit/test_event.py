@@ -35,7 +35,9 @@ def test_nothing_that_is_predicted_is_fitted_and_the_rebound_is_predicted() -> N
     scenario, table = load(EVENT), read_observations("february-2026.csv")
     roles = {name: str(role) for name, role in table["role"].items()}
     roles |= {name: said.role for name, said in scenario.compare.items() if said.role}
-    assert roles["btc.rebound.feb6"] == roles["btc.high.feb6"] == roles["btc.low.feb6"] == "predicted"
+    assert roles["btc.rebound.feb6"] == roles["btc.high.feb6"] == "predicted"
+    # demand at 60 000, and the skew of a crash, are given
+    assert roles["btc.low.feb6"] == roles["skew.rr25"] == "input"
     for key, to in scenario.fitted.items():
         named = [name for name in table.index if name in to]
         assert named, f"{key}: fitted to nothing that is observed"
