@@ -48,7 +48,7 @@ app:
 	@echo "make app: the application in the browser is not there yet" >&2; exit 2
 
 lock: install
-	@.venv/bin/python -m uv pip compile pyproject.toml --group dev --universal --python-version 3.12 --generate-hashes \
+	@.venv/bin/python -m uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.12 --generate-hashes \
 		--no-header --no-annotate --quiet $(UPGRADE) --output-file requirements.lock
 	@! grep -nE 'https?:|file:' requirements.lock
 
