@@ -32,9 +32,9 @@ class ExecutionTask(Task):
         ),
     )
     does: ClassVar = (
-        Feature("share", "1", 0.0, 1.0, "share of what is left that is sent now, as one limit order"),
+        Feature("share", "1", 0.0, 1.0, "share of what is left that is sent now"),
         Feature(
-            "price", "reach_bps", -1.0, 1.0, "its limit from the mid: 1 goes so far into the book, -1 rests so far away"
+            "price", "reach_bps", -1.0, 1.0, "limit, from the mid: 1 goes so far into the book, -1 rests so far away"
         ),
     )
 

@@ -1,5 +1,6 @@
 """The environments: their own API checkers, rewards held against the account's trades, chance, and that there is one market only."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -280,3 +281,27 @@ def test_only_the_environments_need_gymnasium() -> None:
     assert answer.stdout == (
         "gymnasium is not installed; the environments need the extra gym: pip install 'exit-cascade[gym]'\n"
     )
+
+
+# -------------------------------------------------------------------------------------------------------------- the page
+
+PAGE = (ROOT / "docs" / "how-to" / "gymnasium.md").read_text("utf-8")
+
+
+def test_the_examples_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> None:
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(compile(block, "gymnasium.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("100 sold at a shortfall of ")
+
+
+def test_the_page_has_the_spaces_of_the_environments() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (-?\d+), (-?\d+) \| (.+?) \| (.+?) \|$", PAGE, re.MULTILINE)
+    told = {(name, float(low), float(high), unit, about) for name, low, high, unit, about in rows}
+    reach = {kind: kind.model_fields["reach_bps"].default for kind in (ExecutionTask, MarketMakingTask)}
+    assert reach == {ExecutionTask: 20.0, MarketMakingTask: 10.0}
+    written = {
+        (f.name, f.low, f.high, f"`reach_bps` ({reach[task]:g} bp)" if f.unit == "reach_bps" else f.unit, f.about)
+        for task in (ExecutionTask, MarketMakingTask)
+        for f in (*task.sees, *task.does)
+    }
+    assert told == written
