@@ -1,6 +1,7 @@
 """One episode after the other: a market from a scenario and a seed, the seats of its agents, and the intervals in which they decide."""
 
 import gc
+import logging
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -16,6 +17,7 @@ from abm.market import Market
 from abm.scenario import Scenario, ScenarioError, load, meant
 from experiments.envs.seat import Feature, Floats, Seat, Task, of_the_market
 
+_log = logging.getLogger(__name__)
 _SELDOM = 20.0  # a twentieth of the time at most goes into freeing memory
 
 
@@ -114,6 +116,12 @@ class Episode:
         market.run_for(self.scenario.clock.units(self.plan.begins))
         for seat in self.seats.values():
             seat.begin()
+        _log.debug(
+            "an episode of %d decisions begins at %g s, with %s",
+            self.plan.decisions,
+            market.seconds,
+            ", ".join(self.seats),
+        )
 
     def _make_room(self) -> None:
         """Free the markets before: each refers to itself. A full collection takes as long as a reset, so it is not made each time."""
