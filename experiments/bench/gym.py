@@ -39,7 +39,7 @@ def _beside(report: Report, env: Any, repeat: int) -> None:
         reset = perf_counter() - start
         played.append((reset, *_decision(env)))
     reset, decision, alone = (median(column) for column in zip(*played[1:], strict=True))  # the first fills caches
-    name, every = type(env).__name__, f"{env.episode.plan.every:g} s"
+    name, every = type(env).__name__, f"{env.episode.every:g} s"
     ratio = median(bare / with_agents for _, with_agents, bare in played[1:])
     report.figures += [
         Figure(name, every, 1.0 / decision, "/s", ratio, f"{REACH_SHARE:.2f}", ratio >= REACH_SHARE),
@@ -59,7 +59,7 @@ def _decision(env: Any) -> tuple[float, float]:
     market.run_for(episode.scenario.clock.units(episode.plan.begins))
     start = perf_counter()
     for _ in range(episode.decided):
-        market.run_for(episode.scenario.clock.units(episode.plan.every))
+        market.run_for(episode.scenario.clock.units(episode.every))
     return seconds / episode.decided, (perf_counter() - start) / episode.decided
 
 

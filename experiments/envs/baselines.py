@@ -33,7 +33,7 @@ def twap(env: Execution, _seed: int, price: float = 1.0) -> Policy:
         env: The environment.
         price: As in an action: 1 takes from the book, 0 waits at the mid.
     """
-    decisions = env.episode.plan.decisions
+    decisions = env.episode.decisions
     return lambda seen: np.array([1.0 / max(round(float(seen[0]) * decisions), 1), price], np.float32)
 
 

@@ -45,15 +45,16 @@ class _Alone(gymnasium.Env[Seen, Seen]):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
     render_mode = None
     _task: ClassVar[type[Task]]
-    _plan: ClassVar[Mapping[str, Any]] = {}
+    _usual: ClassVar[float]
+    """Seconds between two decisions."""
 
     def __init__(
         self, scenario: Scenario | str = "first-hour", *, overrides: Mapping[str, Any] | None = None, **terms: Any
     ) -> None:
         name = type(self).__name__
         of_plan = {key: terms.pop(key) for key in [*terms] if key in Plan.model_fields}
-        plan, task = described(Plan, {**self._plan, **of_plan}, name), described(self._task, terms, name)
-        self.episode = Episode(scenario, overrides, plan, {"agent": task})
+        plan, task = described(Plan, of_plan, name), described(self._task, terms, name)
+        self.episode = Episode(scenario, overrides, plan, {"agent": task}, self._usual)
         self.observation_space, self.action_space = _space(task.sees), _space(task.does)
 
     @property
@@ -82,17 +83,18 @@ class Execution(_Alone):
     """To trade a quantity within a time: `ExecutionTask` says what, `ExecutionSeat` for which reward. Decides every 30 s."""
 
     _task = ExecutionTask
-    _plan: ClassVar = {"every": "30s"}
+    _usual = 30.0
 
 
 class MarketMaking(_Alone):
     """To quote a bid and an offer: `MarketMakingTask` says what, `MarketMakingSeat` for which reward. Decides every 2 s."""
 
     _task = MarketMakingTask
+    _usual = 2.0
 
 
 class SharedMarket(ParallelEnv[str, Seen, Seen]):
-    """Several agents in one market, each with a task of its own; they decide at the same moments, and trade with each other too.
+    """Several agents in one market, each with a task of its own; they decide at the same moments (every 5 s), and trade with each other too.
 
     Args:
         scenario: A scenario, the name of one that is kept (`abm list`), or the path of one.
@@ -116,7 +118,7 @@ class SharedMarket(ParallelEnv[str, Seen, Seen]):
         **plan: Any,
     ) -> None:
         tasks = agents or {"maker_0": MarketMakingTask(), "maker_1": MarketMakingTask(), "seller": ExecutionTask()}
-        self.episode = Episode(scenario, overrides, described(Plan, {"every": "5s", **plan}, "SharedMarket"), tasks)
+        self.episode = Episode(scenario, overrides, described(Plan, plan, "SharedMarket"), tasks, 5.0)
         self.possible_agents = list(tasks)
         self.agents: list[str] = []
         self.observation_spaces = {name: _space(task.sees) for name, task in tasks.items()}

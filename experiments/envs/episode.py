@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -28,12 +29,12 @@ class Plan(Frozen):
         60.0, gt=0, description="time from the scenario's start to the first decision", examples=["2h"]
     )
     duration: Seconds = Field(1800.0, gt=0, description="from the first decision to the end", examples=["30min"])
-    every: Seconds = Field(2.0, gt=0, description="time between two decisions", examples=["2s"])
-
-    @property
-    def decisions(self) -> int:
-        """Decisions of an episode."""
-        return round(self.duration / self.every)
+    every: Seconds | None = Field(
+        None,
+        gt=0,
+        description="time between two decisions; none: what is usual, in whole steps of the clock",
+        examples=["2s"],
+    )
 
 
 def described[F: Frozen](kind: type[F], terms: Mapping[str, Any], where: str) -> F:
@@ -66,13 +67,19 @@ class Episode:
         overrides: Laid over it, as by `abm.load`.
         plan: When and how often.
         tasks: What each agent is to do, by name.
+        usual: Seconds between two decisions where the plan does not say.
 
     Raises:
         ScenarioError: These do not go together.
     """
 
     def __init__(
-        self, scenario: Scenario | str, overrides: Mapping[str, Any] | None, plan: Plan, tasks: Mapping[str, Task]
+        self,
+        scenario: Scenario | str,
+        overrides: Mapping[str, Any] | None,
+        plan: Plan,
+        tasks: Mapping[str, Task],
+        usual: float,
     ) -> None:
         if isinstance(scenario, Scenario):
             if overrides:
@@ -80,10 +87,13 @@ class Episode:
             chosen = scenario
         else:
             chosen = load(scenario, **(overrides or {}))
-        self.plan = plan
-        self.scenario = _within(chosen, plan, len(tasks))
+        self.plan, step = plan, chosen.clock.step
+        self.every = plan.every or math.ceil(usual / step) * step
+        """Seconds between two decisions."""
+        self.decisions = round(plan.duration / self.every)
+        """Decisions of an episode."""
+        self.scenario = _within(chosen, plan, self.every, len(tasks))
         self.tasks = {name: _fitted(name, task, chosen) for name, task in tasks.items()}
-        self._every = chosen.clock.units(plan.every)
         self._market: Market | None = None
         self.seats: dict[str, Seat] = {}
         self.decided = 0
@@ -104,7 +114,7 @@ class Episode:
     @property
     def over(self) -> bool:
         """Whether the time is over, or all tasks are done."""
-        return self.decided >= self.plan.decisions or all(seat.done for seat in self.seats.values())
+        return self.decided >= self.decisions or all(seat.done for seat in self.seats.values())
 
     def begin(self, seed: int) -> None:
         """Set up a market with a seed, and let it trade until the first decision."""
@@ -118,7 +128,7 @@ class Episode:
             seat.begin()
         _log.debug(
             "an episode of %d decisions begins at %g s, with %s",
-            self.plan.decisions,
+            self.decisions,
             market.seconds,
             ", ".join(self.seats),
         )
@@ -144,10 +154,10 @@ class Episode:
         if self.over:
             raise RuntimeError("the episode is over; call reset() first")
         for name, action in actions.items():
-            self.seats[name].tell(_bounded(name, action, self.tasks[name].does), self.plan.every)
-        market.run_for(self._every)
+            self.seats[name].tell(_bounded(name, action, self.tasks[name].does), self.every)
+        market.run_for(self.scenario.clock.units(self.every))
         self.decided += 1
-        if self.decided == self.plan.decisions:
+        if self.decided == self.decisions:
             settling = [seat.settle() for seat in self.seats.values()]  # each of them, so no generator
             if any(settling):
                 market.run_for(1)
@@ -157,7 +167,7 @@ class Episode:
     def observation(self, name: str) -> npt.NDArray[np.float32]:
         """What an agent sees now, within the bounds of its space."""
         seat, sees = self.seats[name], self.tasks[name].sees
-        seen = np.concatenate((of_the_market(seat, 1.0 - self.decided / self.plan.decisions), seat.state()))
+        seen = np.concatenate((of_the_market(seat, 1.0 - self.decided / self.decisions), seat.state()))
         return np.clip(seen, [f.low for f in sees], [f.high for f in sees]).astype(np.float32)
 
     def info(self, name: str) -> dict[str, Any]:
@@ -185,13 +195,13 @@ def _fitted(name: str, task: Task, scenario: Scenario) -> Task:
     return task.model_copy(update={"instrument": traded})
 
 
-def _within(scenario: Scenario, plan: Plan, agents: int) -> Scenario:
+def _within(scenario: Scenario, plan: Plan, every: float, agents: int) -> Scenario:
     """The part of a scenario that is played, with accounts for the agents."""
     clock = scenario.clock
     for key, span, part in (
         ("begins", plan.begins, clock.step),
-        ("every", plan.every, clock.step),
-        ("duration", plan.duration, plan.every),
+        ("every", every, clock.step),
+        ("duration", plan.duration, every),
     ):
         if abs(span / part - round(span / part)) > 1e-6 or span < part:
             whole = "decisions (every)" if key == "duration" else "steps (clock.step)"

@@ -260,6 +260,13 @@ def test_what_does_not_go_together_is_said_in_one_line(terms: dict[str, Any], li
     assert str(error.value) == line
 
 
+def test_where_steps_are_long_an_agent_decides_at_each() -> None:
+    """The clock of `calm` has steps of 10 s, of `february-2026-quick` of 30 s."""
+    assert [env("calm").episode.every for env in (Execution, MarketMaking, SharedMarket)] == [30.0, 10.0, 10.0]
+    quick = MarketMaking("february-2026-quick", duration="10min").episode
+    assert (quick.every, quick.decisions) == (30.0, 20)
+
+
 def test_an_action_of_other_numbers_is_refused() -> None:
     env = Execution(duration="1min")
     with pytest.raises(RuntimeError, match="call reset"):
