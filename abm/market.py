@@ -1,6 +1,8 @@
 """The market: a Mesa model that wires traders, gateway, exchange, ledger and recorder together, and the step that drives them."""
 
+import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +30,7 @@ from abm.world.news import News, NewsPaths
 if TYPE_CHECKING:
     from abm.agents.base import Coins, Numbers, Population, TraderConfig
 
+_log = logging.getLogger(__name__)
 _NO_NEWS = Fundamental()
 Progress = Callable[[int, int], None]
 
@@ -108,14 +111,26 @@ class Market(mesa.Model):  # type: ignore[misc]
             self.recorder.opened(population)
         self.recorder.sample_network()
         self._schedule_exports()
+        self._tell()
         if described.branch is not None:
             at = round(described.clock.units(described.clock.seconds_at(described.branch.at)))
             self.schedule_event(self._branch_off, at=at)
+
+    def _tell(self) -> None:
+        described = self._described
+        _log.info(
+            "sets up %s, seed %d: %d instruments, %d accounts of %d traders, %d steps of %g s",
+            *(described.name, described.seed, len(described.instruments), self._next_row, len(self.populations)),
+            *(described.clock.steps, self._step_s),
+        )
+        for population in self.populations:
+            _log.debug("%s (%s): %d accounts", population.name, population.kind, population.size)
 
     def _branch_off(self) -> None:
         """Let chance go another way from now on. Until now nobody knows of it, not even who hears news ahead of time."""
         branch = self.scenario.branch
         assert branch is not None
+        _log.info("branches off at %s with seed %d", branch.at.isoformat(), branch.seed)
         self.streams.branch(branch.seed, self.seconds)
         self._draw_news(Fork(self._steps_done, branch.seed))
 
@@ -431,6 +446,7 @@ def run(scenario: Scenario | str, progress: Progress | None = None) -> Result:
     """
     market = Market(scenario)
     total = market.scenario.clock.steps
+    began = time.perf_counter()
     stride = max(1, min(total // 200, round(seconds("10min") / market.scenario.clock.step)))
     for done in count(0, stride):
         if done >= total:
@@ -438,4 +454,5 @@ def run(scenario: Scenario | str, progress: Progress | None = None) -> Result:
         market.run_for(min(stride, total - done))
         if progress is not None:
             progress(min(done + stride, total), total)
+    _log.info("played %s in %.1f s", market.scenario.name, time.perf_counter() - began)
     return market.result()

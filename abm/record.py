@@ -6,6 +6,7 @@ whole.
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,8 @@ from abm.spool import Spool
 if TYPE_CHECKING:
     from abm.agents.base import Population
     from abm.market import Market
+
+_log = logging.getLogger(__name__)
 
 FORMAT = 4
 """Version of the layout of a run folder."""
@@ -214,6 +217,7 @@ def read_result(folder: str | Path) -> Result:
         raise ValueError(
             f"{place}: format {manifest.get('format')} cannot be read, only {FORMAT}; run the scenario again"
         )
+    _log.info("reads the run in %s", place)
     summary = json.loads((place / "summary.json").read_text("utf-8"))
     audit = summary.pop("audit")
     return Result(
@@ -262,6 +266,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         yield place
         place.replace(folder)
+        _log.info("kept %s", folder)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise

@@ -7,6 +7,7 @@ names the file, the key and the fix.
 import difflib
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,6 +39,8 @@ from abm.keeping import kept
 from abm.links import Link, clash, merge, switched_off
 from abm.world.fundamental import Fundamental
 from abm.world.news import News, unknown_names
+
+_log = logging.getLogger(__name__)
 
 
 class ScenarioError(ValueError):
@@ -356,6 +359,7 @@ def read_mapping(path: Path, what: str = "a scenario") -> dict[str, Any]:
         ScenarioError: It cannot be read, or is not a mapping.
     """
     try:
+        _log.info("reads %s from %s", what, path)
         raw = _parse(path.read_text("utf-8"), path.name)
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror or error}") from None
@@ -422,6 +426,7 @@ def load_with(name_or_path: str | Path, changes: Iterable[Mapping[str, Any]]) ->
     path = _find(str(name_or_path))
     raw = _resolve(path)
     for change in changes:
+        _log.debug("lays over %s: %s", path.stem, change)
         raw = merge(raw, change)
     raw.setdefault("name", path.stem)
     return _validated(raw, path.name if path.stem not in scenario_files() else path.stem, path.parent)

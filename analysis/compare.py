@@ -5,6 +5,7 @@ pattern such as `*-perp` for several). Observations without a measure are facts 
 anything about.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,6 +18,8 @@ import pandas as pd
 from abm.record import Result
 from abm.scenario import ScenarioError, configs
 from abm.world.mining import hashprice
+
+_log = logging.getLogger(__name__)
 
 INTERVAL = (0.05, 0.95)
 """Quantiles between which nine of ten runs lie."""
@@ -79,6 +82,7 @@ def read_observations(name: str) -> pd.DataFrame:
     path = next((p for p in (configs() / "observations" / name, Path(name)) if p.is_file()), None)
     if path is None:
         raise ScenarioError(f"observations: {name}: no such file in configs/observations")
+    _log.info("reads observations from %s", path)
     table = pd.read_csv(path, dtype={"source": str, "note": str}, keep_default_na=True)
     for column in ("from_utc", "to_utc"):
         table[column] = pd.to_datetime(table[column], utc=True)

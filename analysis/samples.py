@@ -1,5 +1,6 @@
 """What stylised facts are measured on: bars and trades of one instrument, from a run, from a file of candles, or from anywhere else."""
 
+import logging
 import re
 import zlib
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import pandas as pd
 
 from abm.record import Result
 from abm.scenario import ScenarioError
+
+_log = logging.getLogger(__name__)
 
 INTERVAL = pd.Timedelta("5min")
 """Bars that are finer are put together to this; returns are those between their closes."""
@@ -57,6 +60,7 @@ def read_candles(path: str | Path, column: str = "") -> pd.DataFrame:
     place = Path(path)
     if not place.is_file():
         raise ScenarioError(f"{place}: no such file")
+    _log.info("reads candles from %s", place)
     try:
         table = pd.read_parquet(place) if place.suffix == ".parquet" else pd.read_csv(place)
     except (ValueError, OSError, EOFError, zlib.error) as error:

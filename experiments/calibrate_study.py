@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import re
 import sqlite3
 import warnings
@@ -19,6 +20,8 @@ from abm.scenario import ABOUT, Scenario, ScenarioError
 from analysis.calibration import Direction, Floats, Parameter, Precision, identifiability, medians, terms
 from experiments.calibrate_spec import Problem
 from experiments.ensemble import Ensemble, Outcome, version
+
+_log = logging.getLogger(__name__)
 
 MEASURE = "analysis.compare:measured"
 
@@ -60,6 +63,9 @@ class Search:
             self._storage = optuna.storages.RDBStorage(url)
             self._study = optuna.create_study(
                 storage=self._storage, study_name=problem.name, direction="minimize", load_if_exists=True
+            )
+            _log.info(
+                "%s: %d trials are kept in %s", problem.name, len(self._study.get_trials(deepcopy=False)), self._where
             )
             try:
                 self._same()

@@ -32,12 +32,21 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="abm",
-    help="Agent-based market simulator: one exchange, many kinds of traders, and how a fall becomes a cascade.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="Say on stderr what is read, kept and waited for; twice: in detail.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -84,6 +93,14 @@ def _about_disk(error: OSError) -> str:
     what = error.strerror or str(error)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return f"{where}{what}; nothing was kept. {'Free some space, or choose' if full else 'Choose'} another place with --out"
+
+
+@app.callback()
+def main(verbose: Verbose = 0) -> None:
+    """Agent-based market simulator: one exchange, many kinds of traders, and how a fall becomes a cascade."""
+    from experiments.logs import listen
+
+    listen(verbose)
 
 
 # ------------------------------------------------------------------------------------------------------------------ run

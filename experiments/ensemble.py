@@ -30,6 +30,8 @@ from experiments.progress import Advance, progress, say
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
 
+_log = logging.getLogger(__name__)
+
 Measure = Callable[[Result], Mapping[str, float]]
 
 LIVES = 2
@@ -133,6 +135,8 @@ class Ensemble:
         hashes = [scenario.hash for scenario in scenarios]
         wanted = dict(zip(hashes, scenarios, strict=True))
         waiting = self._waiting(wanted)
+        there = "memory" if self._store.path is None else str(self._store.path)
+        _log.info("%d runs, of which %d are kept in %s", len(wanted), len(wanted) - len(waiting), there)
         if waiting:
             self._fill(waiting, len(wanted), label, silent)
         outcomes = {key: self._store.get(key, each) for key, each in wanted.items()}
@@ -148,6 +152,8 @@ class Ensemble:
                     for outcome in outcomes:
                         self._store.put(outcome, waiting[outcome.scenario])
                         counted.over(outcome)
+                        of = waiting[outcome.scenario]
+                        _log.debug("%s, seed %d: %s", of.name, of.seed, outcome.error or f"{outcome.seconds:.1f} s")
         except KeyboardInterrupt:
             if self._store.path is None:
                 raise
@@ -186,6 +192,7 @@ class Ensemble:
                 _, scenario, key, lives = flying.pop(future.key)
                 outcome = _landed(future, key, scenario.seed)
                 if outcome is None and lives > 1:
+                    _log.info("%s, seed %d: its worker died; it is begun again", scenario.name, scenario.seed)
                     queue.append((scenario, key, lives - 1))
                     continue
                 died = Outcome(
@@ -215,6 +222,9 @@ class Ensemble:
                 ) from None
             if not self._client.nthreads():
                 say(f"scheduler {self._scheduler}: waiting for workers")
+            _log.info(
+                "plays on the workers of %s: %s", self._scheduler, ", ".join(self._client.nthreads()) or "none yet"
+            )
             return self._client
         with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # LIVES says how often
             self._cluster = LocalCluster(
@@ -228,6 +238,7 @@ class Ensemble:
                 preload=["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
             )
         self._client = Client(self._cluster)
+        _log.info("plays on %d processes of this machine", self._workers)
         return self._client
 
 

@@ -1,4 +1,7 @@
-"""`abm bench`: how fast the exchange is, beside a C++ book and others; `clearing`: accounts; `traders`: whole runs; `contagion`: many markets."""
+"""`abm bench`: how fast the exchange is, beside a C++ book and others.
+
+`clearing`: accounts; `traders`: whole runs; `contagion`: many markets; `gym`: environments.
+"""
 
 import json as json_format
 import sys
@@ -7,6 +10,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from experiments.progress import say
 
 if TYPE_CHECKING:
     from experiments.bench.report import Report
@@ -81,7 +86,24 @@ def contagion(
     _answer(lambda: measure(repeat, hours), json)
 
 
+@app.command()
+def gym(
+    repeat: Repeat = 5,
+    scenario: Annotated[str, typer.Option(help="In which the environments are.")] = "first-hour",
+    json: Json = False,
+) -> None:
+    """Time the environments: decisions a second, beside the same market without agents, and what a reset takes."""
+    try:
+        from experiments.bench.gym import measure
+    except ModuleNotFoundError as missing:  # the extra
+        say(str(missing))
+        raise typer.Exit(2) from None
+
+    _answer(lambda: measure(repeat, scenario), json)
+
+
 def _answer(measure: "Callable[[], Report]", json: bool) -> None:
+    from abm.scenario import ScenarioError
     from experiments.bench.report import WrongTotals
 
     try:
@@ -89,6 +111,9 @@ def _answer(measure: "Callable[[], Report]", json: bool) -> None:
     except WrongTotals as wrong:
         print(f"the bench fails: {wrong}", file=sys.stderr)
         raise typer.Exit(1) from wrong
+    except ScenarioError as wrong:
+        say(str(wrong))
+        raise typer.Exit(2) from None
     if json:
         print(json_format.dumps(report.as_dict(), indent=2))
     else:
