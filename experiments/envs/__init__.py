@@ -1,6 +1,7 @@
 """Environments for reinforcement learning on the simulator's own markets: Gymnasium's for one agent, PettingZoo's for several.
 
 Importing this package registers `exit-cascade/Execution-v0` and `exit-cascade/MarketMaking-v0`. It needs the extra `gym`.
+It stands beside `abm` and not in it, since it uses markets as anyone may and no market knows of it: `abm` needs no Gymnasium.
 """
 
 try:
