@@ -119,6 +119,7 @@ def test_an_episode_is_determined_by_its_seed() -> None:
     assert first == second
     assert first[0] != other[0]
     assert env.reset()[1]["seed"] != other[1]["seed"]  # without a seed the next one comes
+    assert played(env) == first  # whatever has been played before
 
 
 def test_a_reset_compiles_nothing() -> None:
