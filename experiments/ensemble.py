@@ -4,18 +4,15 @@ import contextlib
 import functools
 import gc
 import hashlib
-import json
 import logging
-import math
 import os
 import signal
-import sqlite3
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -26,6 +23,7 @@ import abm
 from abm.record import Result
 from abm.scenario import Scenario, ScenarioError, configs
 from experiments.progress import Advance, progress, say
+from experiments.store import STAYS, Outcome, Store
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
@@ -34,29 +32,14 @@ Measure = Callable[[Result], Mapping[str, float]]
 
 LIVES = 2
 """How often a run may be begun whose worker dies."""
-_STAYS = "what was kept before stays, and the same command goes on from there"
 _WAIT = 0.2  # seconds between two looks at whether there was a Ctrl-C
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one run came to. Equal wherever it was played: `seconds` does not count."""
-
-    scenario: str
-    """Hash of the scenario: of everything the run depends on, the seed included."""
-    seed: int
-    measures: Mapping[str, float]
-    """What was measured; empty where the run failed."""
-    seconds: float = field(compare=False)
-    error: str = ""
-    """What went wrong, in one line; empty where nothing did. An audit that fails is an error."""
 
 
 def play(
     scenarios: Sequence[Scenario],
     measure: str,
     *,
-    store: Path | None = None,
+    store: Path | str | None = None,
     workers: int = 1,
     label: str = "",
     scheduler: str = "",
@@ -76,7 +59,7 @@ class Ensemble:
 
     Args:
         measure: What is measured of a run: `module:function`, of a `Result`, giving numbers by name.
-        store: SQLite file of the outcomes. What stands in it is not played again, except what failed.
+        store: Where outcomes are kept: SQLite file, or URL of a database. What stands there is not played again, except what failed.
         workers: Processes that play; 1: this one.
         scheduler: Address of a dask scheduler whose workers (one thread each) play instead, such as `tcp://10.0.0.1:8786`.
 
@@ -84,12 +67,12 @@ class Ensemble:
         ScenarioError: The measure is not there, the store is no store, or nobody answers at the scheduler's address.
     """
 
-    def __init__(self, measure: str, *, store: Path | None = None, workers: int = 1, scheduler: str = "") -> None:
+    def __init__(self, measure: str, *, store: Path | str | None = None, workers: int = 1, scheduler: str = "") -> None:
         _measure(measure)
         if workers < 1:
             raise ScenarioError(f"workers: {workers} is none; give 1 or more")
         self._measure, self._workers, self._scheduler = measure, workers, scheduler
-        self._store = _Store(store, measure)
+        self._store = Store(store, measure)
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
         self._quiet = contextlib.ExitStack()
@@ -115,8 +98,11 @@ class Ensemble:
         return list(self._waiting({scenario.hash: scenario for scenario in scenarios}).values())
 
     def _waiting(self, wanted: Mapping[str, Scenario]) -> dict[str, Scenario]:
-        kept = {key: self._store.get(key, each) for key, each in wanted.items()}
+        kept = {key: self._kept(key, each) for key, each in wanted.items()}
         return {key: wanted[key] for key, outcome in kept.items() if outcome is None or outcome.error}
+
+    def _kept(self, key: str, scenario: Scenario) -> Outcome | None:
+        return self._store.get(key, version(self._measure, scenario))
 
     def play(self, scenarios: Sequence[Scenario], label: str = "", silent: bool = False) -> list[Outcome]:
         """Play what the store does not have; one that is given twice is played once.
@@ -135,7 +121,7 @@ class Ensemble:
         waiting = self._waiting(wanted)
         if waiting:
             self._fill(waiting, len(wanted), label, silent)
-        outcomes = {key: self._store.get(key, each) for key, each in wanted.items()}
+        outcomes = {key: self._kept(key, each) for key, each in wanted.items()}
         return [outcome for key in hashes if (outcome := outcomes[key]) is not None]
 
     def _fill(self, waiting: dict[str, Scenario], total: int, label: str, silent: bool) -> None:
@@ -146,14 +132,15 @@ class Ensemble:
                 counted = _Counted(advance, done, total)
                 with contextlib.closing(self._played(waiting, counted)) as outcomes:
                     for outcome in outcomes:
-                        self._store.put(outcome, waiting[outcome.scenario])
+                        scenario = waiting[outcome.scenario]
+                        self._store.put(outcome, scenario.name, version(self._measure, scenario))
                         counted.over(outcome)
         except KeyboardInterrupt:
-            if self._store.path is None:
+            if not self._store.where:
                 raise
-            there = [self._store.get(key, each) for key, each in waiting.items()]
+            there = [self._kept(key, each) for key, each in waiting.items()]
             done += sum(outcome is not None and not outcome.error for outcome in there)
-            kept = f"{done} of {total} runs are kept in {self._store.path}"
+            kept = f"{done} of {total} runs are kept in {self._store.where}"
             raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
 
     def _played(self, waiting: dict[str, Scenario], counted: "_Counted") -> Generator[Outcome]:
@@ -193,7 +180,7 @@ class Ensemble:
                 )
                 yield outcome or died
         except OSError as error:
-            raise ScenarioError(f"the scheduler has gone ({_line(error)}); {_STAYS}") from None
+            raise ScenarioError(f"the scheduler has gone ({_line(error)}); {STAYS}") from None
         finally:
             with contextlib.suppress(OSError):
                 client.cancel([future for future, *_ in flying.values()])
@@ -240,7 +227,7 @@ def _landed(future: "Future[Outcome]", key: str, seed: int) -> Outcome | None:
     except KilledWorker:
         return None
     except CancelledError:
-        raise ScenarioError(f"the scheduler has gone; {_STAYS}") from None
+        raise ScenarioError(f"the scheduler has gone; {STAYS}") from None
     except Exception as error:  # it could not even begin, as where a module is missing over there
         return Outcome(key, seed, {}, 0.0, _line(error))
 
@@ -329,101 +316,3 @@ def _siblings(module: ModuleType) -> set[Path]:
     """The source of a module, and of those beside it that it may use."""
     file = getattr(module, "__file__", None)
     return set(Path(file).parent.glob("*.py")) if file else set()
-
-
-# --------------------------------------------------------------------------------------------------------------- store
-
-_OURS, _LAYOUT = 0x61626D31, 1
-_TABLE = """CREATE TABLE IF NOT EXISTS runs (
-    scenario TEXT, measure TEXT, version TEXT, name TEXT, seed INTEGER, measures TEXT, seconds REAL, error TEXT,
-    PRIMARY KEY (scenario, measure, version))"""
-
-
-class _Store:
-    """The outcomes of one measure in a SQLite file; in memory, for as long as this lives, where there is no path."""
-
-    def __init__(self, path: Path | None, measure: str) -> None:
-        self.path, self._measure = path, measure
-        self._base: sqlite3.Connection | None = None
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with self._told():
-            self._base = sqlite3.connect(path or ":memory:", timeout=60.0, isolation_level=None)
-        try:
-            self._check()
-        except ScenarioError:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        if self._base is not None:
-            self._base.close()
-
-    def get(self, key: str, scenario: Scenario) -> Outcome | None:
-        row = self._asked(
-            "SELECT seed, measures, seconds, error FROM runs WHERE scenario = ? AND measure = ? AND version = ?",
-            key,
-            self._measure,
-            version(self._measure, scenario),
-        ).fetchone()
-        return row and Outcome(key, row[0], _numbers(row[1]), row[2], row[3])
-
-    def put(self, outcome: Outcome, scenario: Scenario) -> None:
-        self._asked(
-            "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            outcome.scenario,
-            self._measure,
-            version(self._measure, scenario),
-            scenario.name,
-            outcome.seed,
-            json.dumps(dict(outcome.measures)),
-            outcome.seconds,
-            outcome.error,
-        )
-
-    def _asked(self, command: str, *values: Any) -> sqlite3.Cursor:
-        assert self._base is not None
-        with self._told():
-            return self._base.execute(command, values)
-
-    def _check(self) -> None:
-        """Refuse what is not ours; make the table in a file that is new."""
-        ours, layout = (self._asked(f"PRAGMA {what}").fetchone()[0] for what in ("application_id", "user_version"))
-        if not ours and not self._asked("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for command in (
-                "BEGIN IMMEDIATE",
-                f"PRAGMA application_id = {_OURS}",
-                f"PRAGMA user_version = {_LAYOUT}",
-                _TABLE,
-                "COMMIT",
-            ):
-                self._asked(command)
-        elif ours != _OURS:
-            raise ScenarioError(f"{self.path}: is not a store of runs; name another, or remove it")
-        elif layout != _LAYOUT:
-            raise ScenarioError(
-                f"{self.path}: has layout {layout} and not {_LAYOUT}; name another store, or remove it to begin anew"
-            )
-        pages, size = (self._asked(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "page_size"))
-        cut = self.path is not None and self.path.stat().st_size < pages * size
-        if cut or self._asked("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
-            raise ScenarioError(f"{self.path}: is damaged; remove it, and its runs are played again")
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say in one line what SQLite met."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            fix = {
-                sqlite3.SQLITE_NOTADB: "it is not a store of runs; name another, or remove it",
-                sqlite3.SQLITE_CORRUPT: "it is damaged; remove it, and its runs are played again",
-                sqlite3.SQLITE_FULL: f"free some space; {_STAYS}",
-                sqlite3.SQLITE_IOERR: f"see to the disk; {_STAYS}",
-                sqlite3.SQLITE_BUSY: "another command is writing to it; wait for it, or name another store",
-            }.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "name a file that can be written")
-            raise ScenarioError(f"{self.path}: {error}; {fix}") from None
-
-
-def _numbers(text: str) -> dict[str, float]:
-    return {name: math.nan if value != value else value for name, value in json.loads(text).items()}

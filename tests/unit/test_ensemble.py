@@ -206,7 +206,7 @@ def test_a_store_that_is_none_is_one_line(tmp_path: Path) -> None:
     for path, line in (
         (words, "file is not a database; it is not a store of runs; name another, or remove it"),
         (other, "is not a store of runs; name another, or remove it"),
-        (later, "has layout 99 and not 1; name another store, or remove it to begin anew"),
+        (later, "has layout 99 and not 2; name another store, or remove it to begin anew"),
         (tmp_path, "unable to open database file; name a file that can be written"),
     ):
         with pytest.raises(ScenarioError) as error:
