@@ -104,7 +104,7 @@ def play_one(
         if not result.audit.passed:
             raise _Refused(f"the audit failed: {'; '.join(result.audit.faults)}")
         watch.stage = "measure"
-        measures, tables = _taken(job.measure, result), {name: _parquet(result, name) for name in job.tables}
+        measures, tables = _taken(job.measure, result), {name: parquet(result, name) for name in job.tables}
         del result
         watch.stage = ""
     except _Refused as refused:
@@ -170,7 +170,8 @@ def _taken(measure: str, result: Result) -> dict[str, float]:
     return taken
 
 
-def _parquet(result: Result, table: str) -> bytes:
+def parquet(result: Result, table: str) -> bytes:
+    """A table of a run as the bytes of a Parquet file."""
     buffer = io.BytesIO()
     getattr(result, table).to_parquet(buffer, index=False, compression="zstd")
     return buffer.getvalue()
