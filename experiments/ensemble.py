@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 import time
 import uuid
 from collections import deque
@@ -83,6 +84,7 @@ class Ensemble:
         self._job = Job(measure, limits, tuple(tables))
         self._workers, self._scheduler, self._folder = workers, scheduler, folder or Path()
         self._begun: dict[str, _Begun] = {}  # by hash of a run
+        self._leaving: dict[str, threading.Thread] = {}  # workers that are being begun anew
         self._store = Store(store, measure)
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
@@ -92,6 +94,8 @@ class Ensemble:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None) -> None:
+        for leaving in list(self._leaving.values()) if kind is None else ():
+            leaving.join(timeout=60.0)
         if self._client is not None:
             self._client.close()
         if self._cluster is not None:
@@ -193,8 +197,9 @@ class Ensemble:
         flying: dict[Any, _Flight] = {}
         try:
             while queue or flying:
-                for _ in range(min(len(queue), len(client.nthreads()) - len(flying))):
-                    flight = self._launched(client, *queue.popleft())
+                busy = {flight.worker for flight in flying.values()} | self._leaving.keys()
+                for worker in [worker for worker in client.nthreads() if worker not in busy][: len(queue)]:
+                    flight = self._launched(client, worker, *queue.popleft())
                     flying[flight.future.key] = flight
                     flight.future.add_done_callback(landed.put)
                 yield from self._stopped(client, flying)
@@ -207,6 +212,7 @@ class Ensemble:
                 if flight is None:  # it was stopped
                     continue
                 played = _landed(future, flight.key)
+                future.release()  # else what its worker has of it is made again when the worker goes
                 if played is None and flight.lives > 1:
                     queue.append((flight.scenario, flight.key, flight.lives - 1))
                     continue
@@ -217,10 +223,19 @@ class Ensemble:
             with contextlib.suppress(OSError):
                 client.cancel([flight.future for flight in flying.values()])
 
-    def _launched(self, client: "Client", scenario: Scenario, key: str, lives: int) -> "_Flight":
+    def _launched(self, client: "Client", worker: str, scenario: Scenario, key: str, lives: int) -> "_Flight":
+        """A run that a worker is given; another takes it where that one goes before."""
         self._begun.pop(key, None)
-        future = client.submit(play_one, scenario, self._job, version(self._job.measure, scenario), pure=False)
-        return _Flight(future, scenario, key, lives)
+        future = client.submit(
+            play_one,
+            scenario,
+            self._job,
+            version(self._job.measure, scenario),
+            pure=False,
+            workers=[worker],
+            allow_other_workers=True,
+        )
+        return _Flight(future, scenario, key, lives, worker)
 
     def _stopped(self, client: "Client", flying: "dict[Any, _Flight]") -> Generator[Played]:
         """Those that are far over their time and have not stopped by themselves: their workers are begun anew."""
@@ -230,11 +245,21 @@ class Ensemble:
                 continue
             del flying[flight.future.key]
             client.cancel([flight.future], force=True)
-            try:
-                client.restart_workers([begun.worker], raise_for_error=False)
-            except ValueError:  # nobody is there who could begin it anew
-                client.retire_workers([begun.worker], close_workers=True)
+            leaving = threading.Thread(target=self._restart, args=(client, begun.worker), daemon=True)
+            self._leaving[begun.worker] = leaving
+            leaving.start()
             yield flight.failed("run", too_long(self._job.limits), time.monotonic() - begun.since)
+
+    def _restart(self, client: "Client", worker: str) -> None:
+        """Have a worker killed and begun anew, which takes its nanny some seconds."""
+        try:
+            client.restart_workers([worker], raise_for_error=False)
+        except ValueError:  # nobody is there who could begin it anew
+            client.retire_workers([worker], close_workers=True)
+        except (OSError, CancelledError):  # the scheduler is going, which others tell
+            pass
+        finally:
+            del self._leaving[worker]
 
     def _listen(self, client: "Client") -> "Client":
         """Have workers say when they begin a run that has a limit."""
@@ -298,6 +323,7 @@ class _Flight:
     scenario: Scenario
     key: str
     lives: int
+    worker: str
 
     def failed(self, stage: str, error: str, seconds: float = 0.0) -> Played:
         """What is said of it where it does not come back."""
