@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Self
 import abm
 from abm.record import Result
 from abm.scenario import Scenario, ScenarioError, configs
+from experiments.database import STAYS
 from experiments.progress import Advance, progress, say
-from experiments.store import STAYS, Outcome, Store
+from experiments.store import Outcome, Store
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster

@@ -17,7 +17,12 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value (abm schema); may be repeated."),
 ]
 Store = Annotated[
-    Path | None, typer.Option(help="File that keeps what runs came to.", show_default="below runs/, by the scenario")
+    str,
+    typer.Option(
+        metavar="PATH|URL",
+        help="What keeps what runs came to: a file, or a database (postgresql://...).",
+        show_default="below runs/, by the scenario",
+    ),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that play.")]
 Scheduler = Annotated[
@@ -70,7 +75,7 @@ def seeds_of(text: str) -> list[int]:
     return list(seeds)
 
 
-def announce(runs: Sequence["Scenario"], measure: str, store: Path, workers: int, what: str) -> None:
+def announce(runs: Sequence["Scenario"], measure: str, store: Path | str, workers: int, what: str) -> None:
     """Say how many runs there are to play, and about how long that takes here; the first one is tried for some seconds.
 
     Args:
@@ -80,13 +85,15 @@ def announce(runs: Sequence["Scenario"], measure: str, store: Path, workers: int
         workers: How many play at once.
         what: What the runs are.
     """
+    from experiments.database import is_url, shown
     from experiments.ensemble import Ensemble
 
-    with Ensemble(measure, store=store if store.exists() else None) as ensemble:
+    there = is_url(store) or Path(store).exists()
+    with Ensemble(measure, store=store if there else None) as ensemble:
         missing = ensemble.missing(runs)
     different = len({run.hash for run in runs})
     each = _duration(missing[0]) if missing else 0.0
-    typer.echo(f"{what}: {different} runs, {different - len(missing)} of them in {store}")
+    typer.echo(f"{what}: {different} runs, {different - len(missing)} of them in {shown(store)}")
     if missing:
         left = len(missing) * each / workers
         typer.echo(
