@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -419,12 +419,22 @@ def load(name_or_path: str | Path, **overrides: Any) -> Scenario:
 
 def load_with(name_or_path: str | Path, changes: Iterable[Mapping[str, Any]]) -> Scenario:
     """Read a scenario and lay mappings over it, one after the other; see `load`."""
+    return reader(name_or_path)(changes)
+
+
+def reader(name_or_path: str | Path) -> Callable[[Iterable[Mapping[str, Any]]], Scenario]:
+    """Read the files of a scenario once; what is returned lays mappings over it, one after the other, as often as it is called."""
     path = _find(str(name_or_path))
-    raw = _resolve(path)
-    for change in changes:
-        raw = merge(raw, change)
-    raw.setdefault("name", path.stem)
-    return _validated(raw, path.name if path.stem not in scenario_files() else path.stem, path.parent)
+    read = _resolve(path)
+
+    def laid_over(changes: Iterable[Mapping[str, Any]]) -> Scenario:
+        raw = read
+        for change in changes:
+            raw = merge(raw, change)
+        named = {**raw, "name": raw.get("name", path.stem)}
+        return _validated(named, path.name if path.stem not in scenario_files() else path.stem, path.parent)
+
+    return laid_over
 
 
 def assignment(text: str) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from analysis.calibration import Direction, Floats, Parameter, Precision, identi
 from experiments.calibrate_held import GRACE, Held
 from experiments.calibrate_spec import Problem
 from experiments.database import alone, is_url, options, shown, told, url_of
-from experiments.ensemble import Ensemble, Outcome, version
+from experiments.ensemble import Ensemble, Outcome
+from experiments.one_run import version
 from experiments.progress import say
 
 MEASURE = "analysis.compare:measured"

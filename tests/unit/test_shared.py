@@ -167,7 +167,7 @@ import pathlib, sys, time
 from experiments import calibrate_held, cli, ensemble
 
 calibrate_held.GRACE = 3.0
-honest, hangs, runs = ensemble._one, int(sys.argv[1]), 0
+honest, hangs, runs = ensemble.play_one, int(sys.argv[1]), 0
 
 def one(scenario, *rest, **more):
     global runs
@@ -180,7 +180,7 @@ def one(scenario, *rest, **more):
         file.write(scenario.hash + "\\n")
     return honest(scenario, *rest, **more)
 
-ensemble._one = one
+ensemble.play_one = one
 cli.app(["calibrate", "tiny.yaml", *sys.argv[2:]])
 """
 
