@@ -28,15 +28,17 @@ def phase_figure(found: Phase, title: str) -> Figure:
         fig = Figure(figsize=size, layout="constrained")
         axes = fig.subplots(ncols=maps, squeeze=False, sharey=True)[0]
     factor, unit = _scale(found)
-    _map(axes[0], found, found.cells.assign(median=found.cells["median"] * factor), "median", {"cmap": "mako_r"})
+    _map(axes[0], found, found.cells.assign(median=found.cells["median"] * factor), "median", {"cmap": "crest"})
     axes[0].set_title(f"median {found.measure}{unit}", loc="left", fontsize=10)
     if found.threshold is not None:
-        shares = {"cmap": "rocket_r", "vmin": 0.0, "vmax": 1.0}
+        shares = {"cmap": "flare", "vmin": 0.0, "vmax": 1.0}
         _map(axes[1], found, found.cells, "share", shares)
         side = "below" if found.below else "above"
-        edge = f"{found.threshold * factor:,.6g}{unit}"
+        edge = f"{found.threshold * factor:,.6g}{unit.replace('(', '').replace(')', '')}"
         axes[1].set_title(f"share of runs {side} {edge}", loc="left", fontsize=10)
         axes[1].set_ylabel("")
+        for text in axes[1].texts:  # beside the line
+            text.set(x=text.get_position()[0] - 0.45, ha="left")
         if found.line is not None:
             _line(axes[1], found)
     fig.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -90,7 +92,8 @@ def _line(ax: Any, found: Phase) -> None:
     there = np.isfinite(line["critical"].to_numpy(dtype=float))
     white = [withStroke(linewidth=4, foreground="white")]
     shown = np.where(there, middle, np.nan)
-    ax.plot(places, shown, "o-", color=_INK, linewidth=1.8, markersize=4, path_effects=white, clip_on=False)
+    ax.plot(places, shown, color=_INK, linewidth=1.8, path_effects=white)
+    ax.plot(places, shown, "o", color=_INK, markersize=4)
     ax.vlines(places[there], low[there], high[there], color=_INK, linewidth=1.2, path_effects=white)
 
 

@@ -185,20 +185,27 @@ cli.app(["calibrate", "tiny.yaml", *sys.argv[2:]])
 """
 
 
+COMMANDS: list[subprocess.Popen[str]] = []
+
+
 def write() -> None:
     Path("small.yaml").write_text(SCENARIO)
     Path("seen.csv").write_text(SEEN)
-    Path("tiny.yaml").write_text(yaml.safe_dump(dict(SPEC)))
+    Path("tiny.yaml").write_text(yaml.safe_dump({**SPEC, "trials": 4, "batch": 2}))
     Path("driver.py").write_text(DRIVER)
     Path("played").write_text("")
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a calibration of six trials at two seeds, in which the test is."""
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a calibration of four trials at two seeds, in which the test is; no command outlives it."""
     monkeypatch.chdir(tmp_path)
     write()
-    return tmp_path
+    yield tmp_path
+    while COMMANDS:
+        if (command := COMMANDS.pop()).poll() is None:
+            command.kill()
+            command.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -213,17 +220,19 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 def driver(store: str, out: str, *more: str, hangs: int = 0) -> subprocess.Popen[str]:
     """A command whose so-many-th run hangs until it may go on."""
-    return subprocess.Popen(
+    begun = subprocess.Popen(
         [sys.executable, "driver.py", str(hangs), "--store", store, "--out", out, *more],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    COMMANDS.append(begun)
+    return begun
 
 
 def over(command: subprocess.Popen[str], status: int = 0) -> str:
-    said, _ = command.communicate(timeout=120)
+    said, _ = command.communicate(timeout=300)
     assert command.returncode == status, said
     return said
 
@@ -233,7 +242,7 @@ def played() -> list[str]:
 
 
 def until(true: Callable[[], bool]) -> None:
-    last = time.monotonic() + 60
+    last = time.monotonic() + 300
     while not true() and time.monotonic() < last:
         time.sleep(0.05)
     assert true()
@@ -248,7 +257,7 @@ def test_two_commands_share_a_search_and_repeat_nothing(postgres: Server, tiny: 
     two = [driver(postgres.url(), out) for out in ("a", "b")]
     for command in two:
         assert QUOTED not in over(command)
-    assert len(played()) == len(set(played())) == 20  # six trials and four of curvature at two seeds
+    assert len(played()) == len(set(played())) == 16  # four trials and four of curvature at two seeds
     for out in ("a", "b"):
         pd.testing.assert_frame_equal(pd.read_csv(f"{out}/trials.csv"), alone)
     assert Path("a/result.json").read_bytes() == Path("b/result.json").read_bytes()
@@ -257,38 +266,36 @@ def test_two_commands_share_a_search_and_repeat_nothing(postgres: Server, tiny: 
 def test_a_trial_of_a_command_that_is_killed_is_played_by_another(
     postgres: Server, tiny: Path, alone: pd.DataFrame
 ) -> None:
-    killed = driver(postgres.url(), "a", hangs=8)  # of the second batch: it holds one trial of three
+    killed = driver(postgres.url(), "a", hangs=6)  # of the second batch: it holds one trial of two
     until(Path("hangs").exists)
     other = driver(postgres.url(), "b", "--no-curvature")
-    try:
-        until(lambda: len(played()) == 11)
-        time.sleep(5)  # longer than the silence that frees a trial: its holder is alive
-        assert len(played()) == 11
-        assert states(postgres) == {"COMPLETE": 5, "RUNNING": 1}
-    finally:
-        killed.kill()
-        killed.communicate()
-        said = over(other)
-    assert "trials 4 to 6 of 6: other commands hold those that are left" in said
-    assert states(postgres) == {"COMPLETE": 6}
-    assert len(played()) == len(set(played())) == 12  # what the dead one had finished of the trial counts
+    until(lambda: states(postgres) == {"COMPLETE": 3, "RUNNING": 1})
+    time.sleep(5)  # longer than the silence that frees a trial: its holder is alive
+    assert states(postgres) == {"COMPLETE": 3, "RUNNING": 1}
+    assert len(played()) == 7
+    killed.kill()
+    killed.communicate()
+    said = over(other)
+    assert "trials 3 to 4 of 4: other commands hold those that are left" in said
+    assert states(postgres) == {"COMPLETE": 4}
+    assert len(played()) == len(set(played())) == 8  # what the dead one had finished of the trial counts
     pd.testing.assert_frame_equal(pd.read_csv("b/trials.csv"), alone)
 
 
 def test_a_command_that_is_stopped_gives_its_trials_back(postgres: Server, tiny: Path) -> None:
-    stopped = driver(postgres.url(), "a", hangs=8)
+    stopped = driver(postgres.url(), "a", hangs=6)
     until(Path("hangs").exists)
     stopped.send_signal(signal.SIGINT)
     last = over(stopped, 130).splitlines()[-1]
     assert last.startswith("interrupted: 1 of 2 runs are kept in postgresql://abm:***@127.0.0.1:")
     assert "other commands" not in over(driver(postgres.url(), "b", "--no-curvature"))
-    assert len(played()) == len(set(played())) == 12
+    assert len(played()) == len(set(played())) == 8
 
 
 def test_a_search_whose_database_goes_is_one_line_and_goes_on(
     postgres: Server, tiny: Path, alone: pd.DataFrame
 ) -> None:
-    broken = driver(postgres.url(), "a", "--quiet", hangs=8)
+    broken = driver(postgres.url(), "a", "--quiet", hangs=6)
     until(Path("hangs").exists)
     postgres.stop()
     Path("goes on").touch()
