@@ -398,7 +398,8 @@ def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merge(below, raw)
 
 
-def _nested(key: str, value: Any) -> dict[str, Any]:
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """The mapping in which a value stands at a dotted key."""
     for part in reversed(key.split(".")):
         value = {part: value}
     return dict(value)
@@ -414,7 +415,7 @@ def load(name_or_path: str | Path, **overrides: Any) -> Scenario:
     Raises:
         ScenarioError: There is none, or it is wrong; one line says where and how to mend it.
     """
-    return load_with(name_or_path, [_nested(key, value) for key, value in overrides.items()])
+    return load_with(name_or_path, [nested(key, value) for key, value in overrides.items()])
 
 
 def load_with(name_or_path: str | Path, changes: Iterable[Mapping[str, Any]]) -> Scenario:
@@ -446,7 +447,7 @@ def assignment(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
         raise ScenarioError(f"{text!r}: write key.path=value, such as traders.noise.accounts=100 (abm schema)")
-    return _nested(key, _parse(value, key))
+    return nested(key, _parse(value, key))
 
 
 # --------------------------------------------------------------------------------------------------------------- errors

@@ -41,7 +41,9 @@ REGISTRY: Mapping[str, Registered] = {
     "liquidated_usd": Registered("USD", "positions closed or taken over by the clearing house", together=True),
     "liquidated_accounts": Registered("accounts", "accounts that had positions closed or taken over", together=True),
     "largest_cascade": Registered("USD", "liquidations in the largest tree of what set off what", CASCADE, False, True),
-    "generations": Registered("1", "liquidations in the longest chain of what set off what", CASCADE, False, True),
+    "generations": Registered(
+        "liquidations", "liquidations in the longest chain of what set off what", CASCADE, False, True
+    ),
     "defaulted_usd": Registered("USD", "debts that accounts could not pay", CASCADE, False, True),
 }
 """By name, in the order in which they are shown."""
