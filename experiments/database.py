@@ -16,6 +16,7 @@ from abm.scenario import ScenarioError
 from experiments.progress import say
 
 STAYS = "what was kept before stays, and the same command goes on from there"
+_DRIVER = ("psycopg", None)  # None: it is there, and misses a library of its own
 _SQLITE = {
     sqlite3.SQLITE_NOTADB: "it is not a store of runs; name another, or remove it",
     sqlite3.SQLITE_CORRUPT: "it is damaged; remove it, and its runs are played again",
@@ -118,13 +119,13 @@ def told(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError, ModuleNotFoundError) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name != "psycopg":
+    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+        if isinstance(error, ImportError) and error.name not in _DRIVER:
             raise
         cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error.__cause__ or error
         line = " ".join(str(cause).split()) or type(cause).__name__
-        if isinstance(cause, ModuleNotFoundError):
-            fix = "install the extra postgresql: pip install 'exit-cascade[postgresql]'"
+        if isinstance(cause, ImportError):
+            fix = "install the driver (the extra postgresql): pip install 'psycopg[binary]'"
         elif isinstance(cause, sqlite3.Error):
             fix = _SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, "name a file that can be written")
         else:

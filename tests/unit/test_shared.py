@@ -102,7 +102,9 @@ def test_what_cannot_be_used_is_one_line_without_the_password(
         assert "\n" not in line
         assert not any(secret in line for secret in ("s3", "cr@t", "wr0ng"))
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ScenarioError, match=r"install the extra postgresql: pip install 'exit-cascade\[postgresql\]'$"):
+    with pytest.raises(
+        ScenarioError, match=r"install the driver \(the extra postgresql\): pip install 'psycopg\[binary\]'$"
+    ):
         Store(url, "some:measure")
 
 
