@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from abm.scenario import Scenario, ScenarioError
 from analysis.sweep import table_file, whole_file
+from experiments.database import STAYS
 from experiments.one_run import FREE, Job, Limits, OtherVersion, Played, line, measured_by, play_one, too_long, version
 from experiments.progress import Advance, progress, say
-from experiments.store import STAYS, Outcome, Store
+from experiments.store import Outcome, Store
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
