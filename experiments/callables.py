@@ -128,9 +128,7 @@ def _plan(content: Mapping[str, Any], measures: Sequence[Any]) -> Plan:
         spec = Spec.model_validate({**content, "measures": named})
     except ValidationError as error:
         raise ScenarioError(explained(error, Spec)) from None
-    plan = Plan.of(spec.scenario, spec, own=own)
-    plan.check()
-    return plan
+    return Plan.of(spec.scenario, spec, own=own)
 
 
 def _values(value: Any) -> list[Any]:

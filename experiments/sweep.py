@@ -154,8 +154,9 @@ def _check(place: Path) -> None:
     from analysis.sweep import FAILURES, MANIFEST, RUNS, TABLES
     from experiments import rundir
 
-    there = {path.name for path in place.iterdir() if not path.name.endswith(".partial")} if place.is_dir() else set()
-    if not there or there - {FAILURES, MANIFEST, RUNS, TABLES, KEPT, f"{KEPT}-journal"}:
+    there = {path.name for path in place.iterdir()} if place.is_dir() else set()
+    ours = {name for name in there if name.startswith(KEPT) or name.endswith(".partial")}
+    if not there or there - ours - {FAILURES, MANIFEST, RUNS, TABLES}:
         rundir.check(place)
 
 

@@ -6,7 +6,6 @@ import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -28,6 +27,8 @@ class Run(NamedTuple):
     replication: int
     seed: int
     scenario: Scenario | None
+    key: str
+    """Hash of the scenario; empty where there is none."""
     failed: Outcome | None
 
 
@@ -42,6 +43,8 @@ class Plan:
     design: Designed
     runs: Sequence[Run]
     """By point and replication."""
+    names: Mapping[tuple[str, ...], Mapping[str, str]]
+    """By instruments of a run and measure, the name under which functions give it."""
 
     @classmethod
     def of(cls, name: str, spec: Spec, folder: Path = Path(), own: Sequence[str] = ()) -> Self:
@@ -65,7 +68,7 @@ class Plan:
         design = designed(spec.design, spec.vary, scenarios.whole)
         runs = list(_runs(spec, scenarios, design.points))
         _check_built(spec, design.points, runs)
-        return cls(name, spec, tuple(own), design, runs)
+        return cls(name, spec, tuple(own), design, runs, _names(spec, runs))
 
     @property
     def scenarios(self) -> list[Scenario]:
@@ -77,29 +80,6 @@ class Plan:
         """The functions that measure runs, as `Ensemble` asks for them."""
         return "+".join(filter(None, (functions(self.spec.measures), *self.own)))
 
-    @cached_property
-    def _sources(self) -> Mapping[str, Mapping[str, str]]:
-        """By hash of a scenario and measure, the name under which functions give it; where a run does not trade the instrument there is none."""
-        found: dict[tuple[str, ...], Mapping[str, str]] = {}
-        sources = {}
-        for scenario in self.scenarios:
-            traded = tuple(scenario.instruments)
-            if traded not in found:
-                found[traded] = _named(self.spec, traded)
-            sources[scenario.hash] = found[traded]
-        for name in self.spec.measures:
-            if not any(name in each for each in found.values()):
-                chosen([name], traded, self.spec.instrument or traded[0])  # says what is wrong
-        return sources
-
-    def check(self) -> None:
-        """Find out before the work whether there is what is to be measured.
-
-        Raises:
-            ScenarioError: A measure is none, or no run trades its instrument.
-        """
-        assert self._sources
-
     def table(self, outcomes: Iterable[Outcome]) -> pd.DataFrame:
         """One row a run, as `analysis.sweep.Sweep` has it; runs without an outcome are left out.
 
@@ -109,19 +89,19 @@ class Plan:
         came = {outcome.scenario: outcome for outcome in outcomes}
         rows, own = [], dict[str, None]()
         for run in self.runs:
-            key = run.scenario.hash if run.scenario is not None else ""
-            outcome = run.failed or came.get(key)
+            outcome = run.failed or came.get(run.key)
             if outcome is None:
                 continue
-            sources = self._sources.get(key, {})
-            measures = {name: outcome.measures.get(sources.get(name, ""), math.nan) for name in self.spec.measures}
-            if self.own and run.scenario is not None:
-                more = self._of_own(outcome, tuple(run.scenario.instruments))
+            traded = tuple(run.scenario.instruments) if run.scenario is not None else ()
+            names = self.names.get(traded, {})
+            measures = {name: outcome.measures.get(names.get(name, ""), math.nan) for name in self.spec.measures}
+            if self.own:
+                more = self._of_own(outcome, traded)
                 own |= dict.fromkeys(more)
                 measures |= more
             rows.append(
                 {
-                    **{"point": run.point, "replication": run.replication, "seed": run.seed, "scenario_hash": key},
+                    **{"point": run.point, "replication": run.replication, "seed": run.seed, "scenario_hash": run.key},
                     **self.design.points[run.point],
                     **measures,
                     **{"seconds": outcome.seconds, "stage": outcome.stage},
@@ -154,22 +134,30 @@ def read_plan(name: str, own: Sequence[str] = ()) -> Plan:
     path = specs.find("sweeps", name, "sweep")
     spec = specs.read(path, Spec, "sweep")
     try:
-        plan = Plan.of(path.stem, spec, path.parent, own)
-        plan.check()
-        return plan
+        return Plan.of(path.stem, spec, path.parent, own)
     except ScenarioError as error:
         raise ScenarioError(f"{path.name}: {error}") from None
 
 
-def _named(spec: Spec, traded: Sequence[str]) -> dict[str, str]:
-    """By measure, its name in a run that trades these instruments."""
-    names = {}
-    for name in spec.measures:
-        try:
-            names[name] = chosen([name], traded, spec.instrument or traded[0])[0]
-        except ScenarioError:
-            continue
-    return names
+def _names(spec: Spec, runs: Sequence[Run]) -> dict[tuple[str, ...], dict[str, str]]:
+    """By instruments that are traded together, the names of measures; a measure has none where its instrument is not among them.
+
+    Raises:
+        ScenarioError: A measure is none, or no run trades its instrument.
+    """
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    wrong: dict[str, ScenarioError] = {}
+    for traded in {tuple(run.scenario.instruments): None for run in runs if run.scenario is not None}:
+        found[traded] = {}
+        for name in spec.measures:
+            try:
+                found[traded][name] = chosen([name], traded, spec.instrument or traded[0])[0]
+            except ScenarioError as error:
+                wrong[name] = error
+    for name, error in wrong.items():
+        if not any(name in names for names in found.values()):
+            raise error
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------------ what is played
@@ -249,9 +237,11 @@ def _runs(spec: Spec, scenarios: _Scenarios, points: Sequence[Point]) -> Iterato
         for replication in range(spec.replications):
             seed = _seed(spec, point, replication)
             if built is not None:
-                yield Run(number, replication, seed, built.model_copy(update={"seed": seed}), None)
+                seeded = built.model_copy(update={"seed": seed})
+                yield Run(number, replication, seed, seeded, seeded.hash, None)
             else:
-                yield Run(number, replication, seed, None, Outcome("", seed, {}, 0.0, error, "build", where))
+                failed = Outcome("", seed, {}, 0.0, error, "build", where)
+                yield Run(number, replication, seed, None, "", failed)
 
 
 def _seed(spec: Spec, point: Point, replication: int) -> int:
