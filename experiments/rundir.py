@@ -24,6 +24,8 @@ _LIBRARIES = (
     "pydantic",
     "scipy",
     "networkx",
+    "dask",
+    "salib",
     "seaborn",
     "matplotlib",
 )

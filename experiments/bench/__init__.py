@@ -1,6 +1,6 @@
 """`abm bench`: how fast the exchange is, beside a C++ book and others.
 
-`clearing`: accounts; `traders`: whole runs; `contagion`: many markets; `gym`: environments.
+`clearing`: accounts; `traders`: whole runs; `contagion`: many markets; `gym`: environments; `sweep`: many runs.
 """
 
 import json as json_format
@@ -100,6 +100,18 @@ def gym(
         raise typer.Exit(2) from None
 
     _answer(lambda: measure(repeat, scenario), json)
+
+
+@app.command()
+def sweep(
+    runs: Annotated[int, typer.Option(min=1, help="How many, each way.")] = 200,
+    minutes: Annotated[int, typer.Option(min=1, max=59, help="Market time of each.")] = 30,
+    json: Json = False,
+) -> None:
+    """Time many short runs: what a run of a sweep takes beside itself, and what a second worker brings."""
+    from experiments.bench.sweep import measure
+
+    _answer(lambda: measure(runs, minutes), json)
 
 
 def _answer(measure: "Callable[[], Report]", json: bool) -> None:

@@ -22,7 +22,7 @@ class Figure:
     what: str
     tape: str
     value: float
-    unit: str  # "messages/s", "orders/s", "liquidations/s", "s", "ms", "us", "bytes", "GB" or "times"
+    unit: str  # "messages/s", "orders/s", "liquidations/s", "s", "ms", "us", "bytes", "GB", "%" or "times"
     ratio: float | None = None  # of two rates; the caption says which
     reach: str = ""
     reached: bool | None = None
@@ -98,7 +98,7 @@ class Report:
 
 
 def _value(figure: Figure) -> str:
-    if figure.unit in ("s", "ms", "us", "GB", "times"):
+    if figure.unit in ("s", "ms", "us", "GB", "%", "times"):
         return f"{figure.value:,.2f} {figure.unit}"
     if figure.unit == "bytes":
         return f"{figure.value:,.0f} bytes"

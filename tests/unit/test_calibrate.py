@@ -258,14 +258,14 @@ def test_a_run_that_fails_counts_as_the_bound(monkeypatch: pytest.MonkeyPatch) -
             raise RuntimeError("too low")
         return honest(result)
 
-    from experiments import ensemble
+    from experiments.one_run import measured_by
 
-    ensemble._measure.cache_clear()
+    measured_by.cache_clear()
     monkeypatch.setattr(analysis.compare, "measured", measured)
     try:
         code, out, _ = abm("calibrate", "tiny.yaml", "--no-curvature")
     finally:
-        ensemble._measure.cache_clear()
+        measured_by.cache_clear()
     assert code == 0
     trials = pd.read_csv("runs/calibrations/tiny/trials.csv")
     failed = trials["instruments.btc-spot.reference_price"] < 73_000
@@ -382,7 +382,10 @@ def test_a_store_that_is_none_is_one_line(tiny: Path) -> None:
         ("words.sqlite", "file is not a database; remove it, or name another --store"),
         ("one.runs.sqlite", "is not a store of calibrations; name another --store"),
         ("short.sqlite", "malformed"),
-        ("postgresql+none://me:secret@nowhere/base", "postgresql+none://me:***@nowhere/base: "),
+        (
+            "mysql://me:secret@nowhere/base",
+            "store: mysql is no database for it; give a file, or postgresql://USER@HOST/DATABASE",
+        ),
     ):
         code, out, err = abm("calibrate", "tiny.yaml", "-q", "--store", store, "--out", "other")
         assert (code, out, err.count("\n")) == (2, "", 1)
@@ -412,7 +415,7 @@ def test_control_c_says_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     from experiments import ensemble
 
     with monkeypatch.context() as patch:
-        patch.setattr(ensemble, "_one", _stopped(ensemble._one, 3))
+        patch.setattr(ensemble, "play_one", _stopped(ensemble.play_one, 3))
         code, _, err = abm("calibrate", "tiny.yaml", "-q")
     line = (
         "interrupted: 3 of 6 runs are kept in runs/calibrations/tiny.runs.sqlite; the same command goes on from there"
