@@ -21,6 +21,7 @@ from experiments.chain import chain, network
 from experiments.compare import compare as compare_command
 from experiments.forecast import forecast
 from experiments.progress import progress, say
+from experiments.report import report
 from experiments.reproduce import reproduce
 from experiments.stylised import stylised
 from experiments.tables import print_rows
@@ -264,6 +265,7 @@ app.command()(_answers(forecast))
 app.command()(_answers(calibrate))
 app.command()(_answers(chain))
 app.command()(_answers(network))
+app.command()(_answers(report))
 
 
 @app.command(
