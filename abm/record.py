@@ -28,6 +28,7 @@ from abm.contagion.graph import Network, from_tables, to_tables
 from abm.exchange.description import MONEY_UNITS
 from abm.exchange.messages import EVENT, LIQUIDATION, OUTCOME, TRADE, Forced, Reason, Records, Reject, Side, join
 from abm.moves import Moves
+from abm.order_log import OrderLog
 from abm.spool import Spool
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ class Result:
     """Its nodes: time, node, kind, and of holders trader, cash and equity."""
     _accounts: Callable[[], Iterator[pd.DataFrame]] = field(repr=False)
     _trades: Callable[[], Iterator[pd.DataFrame]] = field(repr=False)
+    _orders: Mapping[str, Callable[[], Iterator[pd.DataFrame]]] = field(repr=False, default_factory=dict)
+    """Messages and events, where they were kept."""
 
     def graph(self, when: str | datetime | None = None) -> Network:
         """The contagion network as it was at the last export until a moment (UTC); the last of all where none is given.
@@ -170,10 +173,47 @@ class Result:
         """One row for each trade; made, or read, when it is asked for."""
         return pd.concat(self._trades(), ignore_index=True)
 
+    @property
+    def messages(self) -> pd.DataFrame:
+        """One row for each message, in the order in which they were processed, with what became of it: what it asked for; status, reject and filled.
+
+        Raises:
+            ValueError: The run kept none.
+        """
+        return self._kept("messages")
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """One row for what happened to an order other than by a message of its owner, or to an instrument; `message` is the one that set it off.
+
+        Raises:
+            ValueError: The run kept none.
+        """
+        return self._kept("events")
+
+    def _kept(self, name: str) -> pd.DataFrame:
+        if name not in self._orders:
+            raise ValueError(
+                f"{self.summary['scenario']}: the run kept no {name}; set recording.orders: true and run it again"
+            )
+        return pd.concat(self._orders[name](), ignore_index=True)
+
+    def candles(self, interval: str | float, instrument: str = "") -> pd.DataFrame:
+        """Open, high, low, close, volume and trades of an instrument; see `abm.interchange.candles`."""
+        from abm.interchange import candles
+
+        return candles(self, interval, instrument)
+
+    def to_xarray(self) -> Any:
+        """The bars as an `xarray.Dataset`: one array for each column, by time and instrument; see `abm.interchange.dataset`."""
+        from abm.interchange import dataset
+
+        return dataset(self)
+
     def write(self, folder: Path) -> None:
         """Write the tables, the summary and the scenario into a folder that exists. `save` does this and more."""
-        for name in _TABLES:
-            lazy = {"trades": self._trades, "accounts": self._accounts}.get(name)
+        for name in (*_TABLES, *self._orders):
+            lazy = {"trades": self._trades, "accounts": self._accounts, **self._orders}.get(name)
             pieces = lazy() if lazy else iter([getattr(self, name)])
             _write_table(folder / f"{name}.parquet", pieces)
         write_json(folder / "summary.json", self.summary | {"audit": self.audit.to_dict()})
@@ -229,6 +269,11 @@ def read_result(folder: str | Path) -> Result:
         nodes=pd.read_parquet(place / "nodes.parquet"),
         _accounts=lambda: iter([pd.read_parquet(place / "accounts.parquet")]),
         _trades=lambda: iter([pd.read_parquet(place / "trades.parquet")]),
+        _orders={
+            name: lambda name=name: iter([pd.read_parquet(place / f"{name}.parquet")])  # type: ignore[misc]
+            for name in ("messages", "events")
+            if (place / f"{name}.parquet").is_file()
+        },
     )
 
 
@@ -284,6 +329,7 @@ class Recorder:
         self._rejects = np.zeros(256, np.int64)
         self._messages = self._events = self._n_trades = 0
         self._trades = Spool(TRADE)
+        self._order_log = OrderLog(self._instruments) if scenario.recording.orders else None
         self._liquidations: list[Records] = []
         self._bars: list[tuple[Any, ...]] = []
         self._flows: list[tuple[Any, ...]] = []
@@ -326,9 +372,11 @@ class Recorder:
             (population, accounts.cash[rows].copy(), {k: lots for k, lots in held.items() if lots.any()})
         )
 
-    def observe(self, report: Any) -> None:
-        """Take in what one step brought."""
+    def observe(self, report: Any, tape: Records) -> None:
+        """Take in what one step brought, and the tape it was made of."""
         pending = self._pending
+        if self._order_log is not None:
+            self._order_log.add(self._market.exchange.messages - len(tape), tape, report.outcomes, report.events)
         if len(report.trades):
             pending["trade"].append(report.trades)
         if len(report.outcomes):
@@ -480,6 +528,7 @@ class Recorder:
                 "maker_account": trades["maker_owner"],
                 "taker_order": trades["taker"],
                 "maker_order": trades["maker"],
+                "message": trades["message"],
             }
         )
 
@@ -638,7 +687,15 @@ class Recorder:
             nodes=nodes,
             _accounts=self._account_tables(),
             _trades=self.trade_tables,
+            _orders=self._order_tables(),
         )
+
+    def _order_tables(self) -> dict[str, Callable[[], Iterator[pd.DataFrame]]]:
+        """Messages and events, if they are kept."""
+        kept = self._order_log
+        if kept is None:
+            return {}
+        return {"messages": lambda: kept.messages(self._utc, self._names), "events": lambda: kept.events(self._utc)}
 
     def _network_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Edges and nodes of all exports."""

@@ -19,6 +19,7 @@ from experiments.bench import app as bench
 from experiments.calibrate import calibrate
 from experiments.chain import chain, network
 from experiments.compare import compare as compare_command
+from experiments.export import export
 from experiments.forecast import forecast
 from experiments.progress import progress, say
 from experiments.report import report
@@ -266,6 +267,7 @@ app.command()(_answers(calibrate))
 app.command()(_answers(chain))
 app.command()(_answers(network))
 app.command()(_answers(report))
+app.command()(_answers(export))
 
 
 @app.command(

@@ -146,10 +146,9 @@ def _compared(shown: Shown, rows: Sequence[Row], runs: int) -> Parts:
         for key, what in (("inputs", "What is put in"), ("fitted", "What is fitted"))
         if shown.scenario[key]
     ]
+    about_figure = "Each observation with two bounds: where the runs lie beside it, in half widths of its bounds."
     return [
-        picture(
-            figure, "Each observation with two bounds: where the runs lie beside it, in half widths of its bounds."
-        ),
+        *([picture(figure, about_figure)] if len(rows) > 2 else []),
         *tables,
         *told,
     ]

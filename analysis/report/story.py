@@ -142,7 +142,13 @@ def _movers(shown: Shown) -> str:
         for sign in (-1, 1)
     )
     told = [f"{way} mostly by orders of {who}" for way, who in (("down", down), ("up", up)) if who]
-    return f"The mid of {shown.first} was moved {listed(told)}. These sums are many times what is left of them."
+    there_and_back, left = parts["change"].abs().sum(), abs(parts["change"].sum())
+    much = (
+        f" What they moved it both ways is {there_and_back / left:,.0f} times what is left of it."
+        if there_and_back > 3 * left > 0
+        else ""
+    )
+    return f"The mid of {shown.first} was moved {listed(told)}.{much}"
 
 
 def _stages(shown: Shown) -> str:
