@@ -9,7 +9,7 @@ from abm.scenario import ScenarioError
 from analysis.compare import Row, compare_measured
 from analysis.compare_figure import comparison_figure
 from analysis.figures import price_and_depth, prices_of_runs, volume_by_reason
-from analysis.measures import UNITS
+from analysis.measures import REGISTRY
 from analysis.report import causes
 from analysis.report.page import Lacking, Parts, Table, picture, render, sections
 from analysis.report.story import story, when
@@ -105,14 +105,12 @@ def _prices(shown: Shown, gists: Sequence[Gist]) -> Parts:
 
 def _measures(gists: Sequence[Gist], instruments: Sequence[str]) -> Table:
     """Whole runs: medians, and where nine of ten lie."""
-    rows = []
-    for name in instruments:
-        cells = []
-        for measure, unit in UNITS.items():
-            values = [run.numbers[f"{name}.{measure}"] for run in gists]
-            cells.append(interval(values, unit))
-        rows.append((name, *cells))
-    titles = ("instrument", *(f"{name.replace('_', ' ')} ({unit})".replace(" (1)", "") for name, unit in UNITS.items()))
+    each = {name: about.unit for name, about in REGISTRY.items() if about.each}
+    rows = [
+        (name, *(interval([run.numbers[f"{name}.{measure}"] for run in gists], unit) for measure, unit in each.items()))
+        for name in instruments
+    ]
+    titles = ("instrument", *(f"{name.replace('_', ' ')} ({unit})".replace(" (1)", "") for name, unit in each.items()))
     return Table(
         f"Over {len(gists)} runs, from start to end: median, and in brackets where nine of ten lie.", titles, rows
     )
