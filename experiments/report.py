@@ -33,6 +33,10 @@ def report(
 
 
 def _page(folders: Sequence[Path]) -> str:
+    from analysis.sweep import RUNS
+
+    if (folders[0] / RUNS).is_file():
+        return _of_sweep(folders)
     from analysis.report.sections import run_report
     from analysis.report.taken import Shown, gist, typical
     from experiments import rundir
@@ -47,6 +51,16 @@ def _page(folders: Sequence[Path]) -> str:
         shown = Shown(rundir.read(folders[chosen]), _manifest(folders[chosen]))
     assert shown is not None
     return run_report(shown, gists)
+
+
+def _of_sweep(folders: Sequence[Path]) -> str:
+    from abm.scenario import ScenarioError
+    from analysis.report.sweep import sweep_report
+    from analysis.sweep import Sweep
+
+    if len(folders) > 1:
+        raise ScenarioError(f"{folders[1]}: a sweep is told alone; give one folder")
+    return sweep_report(Sweep.read(folders[0]))
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def _check(place: Path) -> None:
     from experiments import rundir
 
     there = {path.name for path in place.iterdir() if not path.name.endswith(".partial")} if place.is_dir() else set()
-    if not there or there - {FAILURES, MANIFEST, RUNS, TABLES, KEPT, f"{KEPT}-journal"}:
+    if not there or there - {FAILURES, MANIFEST, RUNS, TABLES, KEPT, f"{KEPT}-journal", "report.html"}:
         rundir.check(place)
 
 

@@ -4,12 +4,15 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 import abm
 from abm.contagion.chain import branches
+from analysis.sweep import Sweep
 from experiments.cli import app
 from tests.unit.small_cascade import small_cascade
 
@@ -182,3 +185,72 @@ def test_what_cannot_be_told_is_refused_in_one_line(runs: list[Path], tmp_path: 
     ):
         code, line = report(*arguments)
         assert (code, words in line, len(line.strip().splitlines())) == (2, True, 1), line
+
+
+def made_sweep(folder: Path) -> Sweep:
+    """Six points of two keys, three replications, two runs that failed."""
+    rows: list[dict[str, Any]] = []
+    for point, (depth, rule) in enumerate(
+        (depth, rule) for depth in (1e6, 1e7, 1e8) for rule in ("none", "<b>cap</b>")
+    ):
+        for replication in range(3):
+            failed = point == 5 and replication < 2
+            rows.append(
+                {
+                    "point": point,
+                    "replication": replication,
+                    "seed": replication + 1,
+                    "scenario_hash": f"{point}{replication}",
+                    "makers.depth": depth,
+                    "rule": rule,
+                    "drawdown": float("nan") if failed else -0.01 * point - 0.001 * replication,
+                    "seconds": 1.0,
+                    "stage": "run" if failed else "",
+                    "error": "ValueError: <i>too deep</i>" if failed else "",
+                    "traceback": "",
+                }
+            )
+    manifest = {
+        "name": "made",
+        "spec": {"scenario": "first-hour", "vary": {"makers.depth": {"values": [1e6, 1e7, 1e8]}}},
+        "own_measures": [],
+        "version": "1",
+        "versions": {"python": "3.12"},
+        "design": {"kind": "grid"},
+        "keys": {"makers.depth": "depth", "rule": "what is in force"},
+        "measures": {"drawdown": {"unit": "1", "about": "deepest fall"}},
+        "tables": [],
+        "counts": {"points": 6, "replications": 3, "runs": 18, "failed": {"run": 2}},
+        "seconds_of_runs": 18.0,
+        "began": "2026-02-05T00:00:00+00:00",
+        "ended": "2026-02-05T00:01:00+00:00",
+    }
+    sweep = Sweep(pd.DataFrame(rows), manifest)
+    sweep.write(folder)
+    return sweep
+
+
+def test_a_sweep_is_told_with_its_points_figures_and_failures(tmp_path: Path) -> None:
+    made_sweep(tmp_path / "sweep")
+    read, text = page(tmp_path / "sweep")
+    assert [attributes["id"] for tag, attributes in read.tags if tag == "section"] == [
+        "design",
+        "points",
+        "figures",
+        "failures",
+        "repeat",
+    ]
+    assert sum(tag == "img" for tag, _ in read.tags) == 1
+    assert "-3.10% [-3.19%, -3.01%]" in read.texts["points"]
+    assert "2 of 18 runs failed: 2 at stage run" in read.texts["failures"]
+    assert "<i>too deep</i>" in read.texts["failures"] and "<i>" not in text
+    assert "<b>cap</b>" in read.texts["design"] and "<b>" not in text
+    assert "scenario: first-hour" in read.texts["repeat"]
+    code, line = report(tmp_path / "sweep", tmp_path / "sweep")
+    assert (code, "a sweep is told alone" in line) == (2, True)
+
+
+def test_a_sweep_without_failures_says_so(tmp_path: Path) -> None:
+    made = made_sweep(tmp_path / "sweep")
+    Sweep(made.table[made.table["error"] == ""], made.manifest).write(tmp_path / "good")
+    assert "Failures: no run failed" in page(tmp_path / "good")[0].texts[""]
