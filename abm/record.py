@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 
 FORMAT = 4
 """Version of the layout of a run folder."""
+_LACKS = {
+    1: "what was liquidated, who is linked to whom, and marks",
+    2: "who is linked to whom, and marks",
+    3: "gauges, marks, open interest and funding",
+}
+"""What folders of older formats lack, which nothing can be computed of afterwards."""
 
 _REASONS = [reason.name.lower() for reason in Reason]
 _SIDES = [side.name.lower() for side in Side]
@@ -244,16 +250,16 @@ def read_result(folder: str | Path) -> Result:
 
     Raises:
         FileNotFoundError: There is no whole run folder there.
-        ValueError: It was written in another format.
+        ValueError: It was written in another format; the text says what such a folder lacks. What came later and has an empty table in its
+            place (`moves`) is no reason to refuse one.
     """
     place = Path(folder)
     if not (place / "manifest.json").is_file():
         raise FileNotFoundError(f"{place}: not a run folder, or not a whole one (no manifest.json)")
     manifest = json.loads((place / "manifest.json").read_text("utf-8"))
-    if manifest.get("format") != FORMAT:
-        raise ValueError(
-            f"{place}: format {manifest.get('format')} cannot be read, only {FORMAT}; run the scenario again"
-        )
+    if (found := manifest.get("format")) != FORMAT:
+        lacks = f" It lacks {_LACKS[found]}." if found in _LACKS else ""
+        raise ValueError(f"{place}: format {found} cannot be read, only {FORMAT}; run the scenario again.{lacks}")
     summary = json.loads((place / "summary.json").read_text("utf-8"))
     audit = summary.pop("audit")
     return Result(
@@ -262,7 +268,7 @@ def read_result(folder: str | Path) -> Result:
         scenario=json.loads((place / "scenario.json").read_text("utf-8")),
         bars=pd.read_parquet(place / "bars.parquet"),
         flows=pd.read_parquet(place / "flows.parquet"),
-        moves=pd.read_parquet(place / "moves.parquet"),
+        moves=_read_moves(place / "moves.parquet"),
         gauges=pd.read_parquet(place / "gauges.parquet"),
         liquidations=pd.read_parquet(place / "liquidations.parquet"),
         network=pd.read_parquet(place / "network.parquet"),
@@ -275,6 +281,14 @@ def read_result(folder: str | Path) -> Result:
             if (place / f"{name}.parquet").is_file()
         },
     )
+
+
+def _read_moves(path: Path) -> pd.DataFrame:
+    """The moves of a run; none where its folder is older than they are."""
+    if path.is_file():
+        return pd.read_parquet(path)
+    empty = pd.DataFrame(columns=["time", "instrument", "trader", "reason", "by", "change"])
+    return empty.astype({"time": "datetime64[ns, UTC]", "change": float})
 
 
 def _write_table(path: Path, pieces: Iterator[pd.DataFrame]) -> None:

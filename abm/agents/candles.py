@@ -29,8 +29,8 @@ class CandlesConfig(FileConfig):
     accounts: int = Field(1, ge=0, le=1, description="accounts", examples=[1])
     path: str = Field(
         min_length=1,
-        description="Parquet or CSV table with columns time or timestamp (UTC, the beginning of each candle) and close (currency), and open if known; relative "
-        "to the scenario's file, or absolute. It must cover the run",
+        description="Parquet or CSV table with columns time or timestamp (UTC, the beginning of each candle) and close (currency), and open if "
+        "known; relative to the scenario's file, or absolute. It must cover the run",
         examples=["btc-5min.csv.gz"],
     )
     depth_usd: float = Field(
