@@ -159,7 +159,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.contagion.spread(report)
         for observer in self.observers:
             observer.observe(report)
-        self.recorder.observe(report)
+        self.recorder.observe(report, tape)
 
     # ------------------------------------------------------------------ time
 

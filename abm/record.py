@@ -29,6 +29,7 @@ from abm.contagion.graph import Network, from_tables, to_tables
 from abm.exchange.description import MONEY_UNITS
 from abm.exchange.messages import EVENT, LIQUIDATION, OUTCOME, TRADE, Forced, Reason, Records, Reject, Side, join
 from abm.moves import Moves
+from abm.order_log import OrderLog
 from abm.spool import Spool
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ _log = logging.getLogger(__name__)
 
 FORMAT = 4
 """Version of the layout of a run folder."""
+_LACKS = {
+    1: "what was liquidated, who is linked to whom, and marks",
+    2: "who is linked to whom, and marks",
+    3: "gauges, marks, open interest and funding",
+}
+"""What folders of older formats lack, which nothing can be computed of afterwards."""
 
 _REASONS = [reason.name.lower() for reason in Reason]
 _SIDES = [side.name.lower() for side in Side]
@@ -130,6 +137,8 @@ class Result:
     """Its nodes: time, node, kind, and of holders trader, cash and equity."""
     _accounts: Callable[[], Iterator[pd.DataFrame]] = field(repr=False)
     _trades: Callable[[], Iterator[pd.DataFrame]] = field(repr=False)
+    _orders: Mapping[str, Callable[[], Iterator[pd.DataFrame]]] = field(repr=False, default_factory=dict)
+    """Messages and events, where they were kept."""
 
     def graph(self, when: str | datetime | None = None) -> Network:
         """The contagion network as it was at the last export until a moment (UTC); the last of all where none is given.
@@ -173,10 +182,47 @@ class Result:
         """One row for each trade; made, or read, when it is asked for."""
         return pd.concat(self._trades(), ignore_index=True)
 
+    @property
+    def messages(self) -> pd.DataFrame:
+        """One row for each message, in the order in which they were processed, with what became of it: what it asked for; status, reject and filled.
+
+        Raises:
+            ValueError: The run kept none.
+        """
+        return self._kept("messages")
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """One row for what happened to an order other than by a message of its owner, or to an instrument; `message` is the one that set it off.
+
+        Raises:
+            ValueError: The run kept none.
+        """
+        return self._kept("events")
+
+    def _kept(self, name: str) -> pd.DataFrame:
+        if name not in self._orders:
+            raise ValueError(
+                f"{self.summary['scenario']}: the run kept no {name}; set recording.orders: true and run it again"
+            )
+        return pd.concat(self._orders[name](), ignore_index=True)
+
+    def candles(self, interval: str | float, instrument: str = "") -> pd.DataFrame:
+        """Open, high, low, close, volume and trades of an instrument; see `abm.interchange.candles`."""
+        from abm.interchange import candles
+
+        return candles(self, interval, instrument)
+
+    def to_xarray(self) -> Any:
+        """The bars as an `xarray.Dataset`: one array for each column, by time and instrument; see `abm.interchange.dataset`."""
+        from abm.interchange import dataset
+
+        return dataset(self)
+
     def write(self, folder: Path) -> None:
         """Write the tables, the summary and the scenario into a folder that exists. `save` does this and more."""
-        for name in TABLES:
-            lazy = {"trades": self._trades, "accounts": self._accounts}.get(name)
+        for name in (*TABLES, *self._orders):
+            lazy = {"trades": self._trades, "accounts": self._accounts, **self._orders}.get(name)
             pieces = lazy() if lazy else iter([getattr(self, name)])
             _write_table(folder / f"{name}.parquet", pieces)
         write_json(folder / "summary.json", self.summary | {"audit": self.audit.to_dict()})
@@ -207,16 +253,16 @@ def read_result(folder: str | Path) -> Result:
 
     Raises:
         FileNotFoundError: There is no whole run folder there.
-        ValueError: It was written in another format.
+        ValueError: It was written in another format; the text says what such a folder lacks. What came later and has an empty table in its
+            place (`moves`) is no reason to refuse one.
     """
     place = Path(folder)
     if not (place / "manifest.json").is_file():
         raise FileNotFoundError(f"{place}: not a run folder, or not a whole one (no manifest.json)")
     manifest = json.loads((place / "manifest.json").read_text("utf-8"))
-    if manifest.get("format") != FORMAT:
-        raise ValueError(
-            f"{place}: format {manifest.get('format')} cannot be read, only {FORMAT}; run the scenario again"
-        )
+    if (found := manifest.get("format")) != FORMAT:
+        lacks = f" It lacks {_LACKS[found]}." if found in _LACKS else ""
+        raise ValueError(f"{place}: format {found} cannot be read, only {FORMAT}; run the scenario again.{lacks}")
     _log.info("reads the run in %s", place)
     summary = json.loads((place / "summary.json").read_text("utf-8"))
     audit = summary.pop("audit")
@@ -226,14 +272,27 @@ def read_result(folder: str | Path) -> Result:
         scenario=json.loads((place / "scenario.json").read_text("utf-8")),
         bars=pd.read_parquet(place / "bars.parquet"),
         flows=pd.read_parquet(place / "flows.parquet"),
-        moves=pd.read_parquet(place / "moves.parquet"),
+        moves=_read_moves(place / "moves.parquet"),
         gauges=pd.read_parquet(place / "gauges.parquet"),
         liquidations=pd.read_parquet(place / "liquidations.parquet"),
         network=pd.read_parquet(place / "network.parquet"),
         nodes=pd.read_parquet(place / "nodes.parquet"),
         _accounts=lambda: iter([pd.read_parquet(place / "accounts.parquet")]),
         _trades=lambda: iter([pd.read_parquet(place / "trades.parquet")]),
+        _orders={
+            name: lambda name=name: iter([pd.read_parquet(place / f"{name}.parquet")])  # type: ignore[misc]
+            for name in ("messages", "events")
+            if (place / f"{name}.parquet").is_file()
+        },
     )
+
+
+def _read_moves(path: Path) -> pd.DataFrame:
+    """The moves of a run; none where its folder is older than they are."""
+    if path.is_file():
+        return pd.read_parquet(path)
+    empty = pd.DataFrame(columns=["time", "instrument", "trader", "reason", "by", "change"])
+    return empty.astype({"time": "datetime64[ns, UTC]", "change": float})
 
 
 def _write_table(path: Path, pieces: Iterator[pd.DataFrame]) -> None:
@@ -289,6 +348,7 @@ class Recorder:
         self._rejects = np.zeros(256, np.int64)
         self._messages = self._events = self._n_trades = 0
         self._trades = Spool(TRADE)
+        self._order_log = OrderLog(self._instruments) if scenario.recording.orders else None
         self._liquidations: list[Records] = []
         self._bars: list[tuple[Any, ...]] = []
         self._flows: list[tuple[Any, ...]] = []
@@ -331,9 +391,11 @@ class Recorder:
             (population, accounts.cash[rows].copy(), {k: lots for k, lots in held.items() if lots.any()})
         )
 
-    def observe(self, report: Any) -> None:
-        """Take in what one step brought."""
+    def observe(self, report: Any, tape: Records) -> None:
+        """Take in what one step brought, and the tape it was made of."""
         pending = self._pending
+        if self._order_log is not None:
+            self._order_log.add(self._market.exchange.messages - len(tape), tape, report.outcomes, report.events)
         if len(report.trades):
             pending["trade"].append(report.trades)
         if len(report.outcomes):
@@ -485,6 +547,7 @@ class Recorder:
                 "maker_account": trades["maker_owner"],
                 "taker_order": trades["taker"],
                 "maker_order": trades["maker"],
+                "message": trades["message"],
             }
         )
 
@@ -643,7 +706,15 @@ class Recorder:
             nodes=nodes,
             _accounts=self._account_tables(),
             _trades=self.trade_tables,
+            _orders=self._order_tables(),
         )
+
+    def _order_tables(self) -> dict[str, Callable[[], Iterator[pd.DataFrame]]]:
+        """Messages and events, if they are kept."""
+        kept = self._order_log
+        if kept is None:
+            return {}
+        return {"messages": lambda: kept.messages(self._utc, self._names), "events": lambda: kept.events(self._utc)}
 
     def _network_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Edges and nodes of all exports."""

@@ -78,6 +78,10 @@ class Recording(Frozen):
         examples=[[5, 10, 25, 50, 100]],
     )
     trades: bool = Field(True, description="whether each trade is kept as a row")
+    orders: bool = Field(
+        False,
+        description="whether each message is kept too, with what became of it, and each event: 100 bytes a message on disk",
+    )
     network: Annotated[float | tuple[Utc, ...] | None, BeforeValidator(_exports)] = Field(
         None,
         description="time between two exports of the network, or moments (UTC); at start and end in any case",
@@ -86,6 +90,8 @@ class Recording(Frozen):
 
     def unfit(self, clock: Clock) -> str:
         """What does not fit the clock, in one line; empty if nothing."""
+        if self.orders and not self.trades:
+            return "recording.orders needs recording.trades: true, since messages and trades are read together"
         spans = {"interval": self.interval} | ({"network": self.network} if isinstance(self.network, float) else {})
         for key, span in spans.items():
             if not _whole(span / clock.step) or span < clock.step:
@@ -294,6 +300,8 @@ class Scenario(Frozen):
             del content["branch"]
         if not self.day_before:
             del content["day_before"]
+        if not self.recording.orders:
+            del content["recording"]["orders"]
         graph = Path(self.channels.sentiment.graph)
         if self.channels.sentiment.graph and graph.is_file():  # what it says, wherever it is kept
             content["channels"]["sentiment"]["graph"] = hashlib.sha256(graph.read_bytes()).hexdigest()

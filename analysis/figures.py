@@ -1,5 +1,6 @@
 """The figures of a run. One message a figure, units on the axes, colours safe for the colour-blind and the same everywhere."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from abm.record import Result
 from analysis.attribution import Attribution
+from analysis.compare import INTERVAL
 
 _PALETTE = sns.color_palette("colorblind", 10)
 REASONS: dict[str, tuple[str, Any, str]] = {
@@ -180,6 +182,33 @@ def moves_by_hour(result: Result, found: Attribution) -> Figure:
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     _title(ax, f"{found.instrument}: whose orders moved the mid, by hour", result)
     _date_axis(ax, pd.Series([found.start, found.end]))
+    return fig
+
+
+def prices_of_runs(mids: Mapping[int, "pd.Series[float]"], result: Result, instrument: str) -> Figure:
+    """The mid of an instrument in runs that differ in their seed: each, the median, and where nine of ten lie.
+
+    Args:
+        mids: By seed, the mid by time.
+        result: The run among them that is drawn as a line of its own.
+        instrument: Its name.
+    """
+    table = pd.DataFrame(mids).sort_index().ffill()
+    low, middle, high = (table.quantile(part, axis=1) for part in (INTERVAL[0], 0.5, INTERVAL[1]))
+    with mpl.rc_context(sns.axes_style("white")):
+        fig = Figure(figsize=(9, 4.2), layout="constrained")
+        ax = _axes(fig)
+    ax.fill_between(table.index, low, high, color=_BID, alpha=0.18, linewidth=0, label="nine of ten runs")
+    ax.plot(table.index, table, color=_BID, linewidth=0.5, alpha=0.5)
+    ax.plot(table.index, middle, color=_BID, linewidth=1.6, label="median")
+    ax.plot(
+        table.index, table[result.summary["seed"]], color=_INK, linewidth=1.0, label=f"seed {result.summary['seed']}"
+    )
+    ax.set_ylabel("mid price (USD)")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.legend(frameon=False, fontsize=8)
+    ax.set_title(f"{instrument}: {len(mids)} runs", loc="left", fontsize=11, fontweight="bold")
+    _date_axis(ax, pd.Series([table.index[0], table.index[-1]]))
     return fig
 
 

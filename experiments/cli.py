@@ -19,9 +19,11 @@ from experiments.bench import app as bench
 from experiments.calibrate import calibrate
 from experiments.chain import chain, network
 from experiments.compare import compare as compare_command
+from experiments.export import export
 from experiments.forecast import forecast
 from experiments.phase import phase
 from experiments.progress import progress, say
+from experiments.report import report
 from experiments.reproduce import reproduce
 from experiments.sensitivity import sensitivity
 from experiments.stylised import stylised
@@ -287,6 +289,8 @@ app.command()(_answers(sensitivity))
 app.command()(_answers(phase))
 app.command()(_answers(chain))
 app.command()(_answers(network))
+app.command()(_answers(report))
+app.command()(_answers(export))
 
 
 @app.command(

@@ -1,13 +1,14 @@
 """`abm compare`: runs of one scenario beside what was observed, and the table of it that `abm run` prints too."""
 
 import json as json_format
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.tables import PICTURES, check_file, number, print_whole
+from analysis.wording import comparison_cells
+from experiments.tables import PICTURES, check_file, print_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,24 +75,37 @@ def _measured(folders: Sequence[Path]) -> tuple[Mapping[str, Any], list[dict[str
     """The scenario of runs, and what is measured of each; one is in memory at a time."""
     from abm.scenario import ScenarioError
     from analysis.compare import measured
+
+    scenario: Mapping[str, Any] = {}
+    values: list[dict[str, float]] = []
+    for result in alike(folders):
+        scenario = scenario or result.scenario
+        values.append(measured(result))
+    if not scenario["observations"]:
+        raise ScenarioError(f"{folders[0]}: scenario {scenario['name']} names no observations to be held against")
+    return scenario, values
+
+
+def alike(folders: Sequence[Path]) -> Iterator["Result"]:
+    """The runs in folders, one after the other, of one scenario and each with a seed of its own.
+
+    Raises:
+        ScenarioError: They are not so, or one cannot be read.
+    """
+    from abm.scenario import ScenarioError
     from experiments import rundir
 
-    first: Result | None = None
-    values: list[dict[str, float]] = []
+    first: Mapping[str, Any] = {}
     seeds: dict[int, Path] = {}
     for folder in folders:
         result = rundir.read(folder)
-        first = first or result
-        _alike(first.scenario, folders[0], result.scenario, folder)
+        first = first or result.scenario
+        _alike(first, folders[0], result.scenario, folder)
         seed = result.summary["seed"]
         if seed in seeds:
             raise ScenarioError(f"{folder}: has the seed of {seeds[seed]}, {seed}; give each seed once")
         seeds[seed] = folder
-        values.append(measured(result))
-    assert first is not None
-    if not first.scenario["observations"]:
-        raise ScenarioError(f"{folders[0]}: scenario {first.scenario['name']} names no observations to be held against")
-    return first.scenario, values
+        yield result
 
 
 def _alike(first: Mapping[str, Any], where: Path, other: Mapping[str, Any], folder: Path) -> None:
@@ -126,53 +140,19 @@ def _not_measured(scenario: Mapping[str, Any]) -> dict[str, list[str]]:
 # ------------------------------------------------------------------------------------------------------------- the table
 
 
-def _number(value: float, unit: str, sign: str = "") -> str:
-    return f"{value:+.1%}" if unit == "1" and value == value else number(value, unit, sign)
-
-
-def _bounds(row: "Row") -> str:
-    low, high = (_number(value, row.unit) for value in (row.low, row.high))
-    if row.low == -float("inf"):
-        return f"up to {high}"
-    return f"from {low}" if row.high == float("inf") else f"{low}..{high}"
-
-
-def _verdict(row: "Row") -> str:
-    if row.role == "input":
-        return "put in"
-    return {True: "inside", False: "outside", None: "not covered" if row.simulated != row.simulated else ""}[row.inside]
-
-
 def show_rows(console: "Console", rows: Sequence["Row"], runs: int = 1) -> None:
     """Print a comparison, and the notes of its rows below it. Of several runs the median, and the interval of nine tenths of them."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for title in (
-        "observation",
-        "observed",
-        "bounds",
-        "simulated",
-        *(["of nine in ten"] if runs > 1 else []),
-        "gap",
-        "role",
-        "",
-    ):
+    for title in comparison_cells(rows[0], runs) if rows else ():
         table.add_column(title, justify="left" if title in ("observation", "role", "") else "right", no_wrap=True)
     notes: list[str] = []
     for row in rows:
         if row.note and row.note not in notes:
             notes.append(row.note)
-        table.add_row(
-            row.observation + (f" ({notes.index(row.note) + 1})" if row.note else ""),
-            _number(row.observed, row.unit),
-            _bounds(row),
-            _number(row.simulated, row.unit),
-            *([f"{_number(row.least, row.unit)}..{_number(row.most, row.unit)}"] if runs > 1 else []),
-            _number(row.gap, row.unit, "+"),
-            row.role,
-            _verdict(row),
-        )
+        first, *rest = comparison_cells(row, runs).values()
+        table.add_row(first + (f" ({notes.index(row.note) + 1})" if row.note else ""), *rest)
     print_whole(console, table)
     for place, note in enumerate(notes, 1):
         console.print(f"({place}) {note}", soft_wrap=True)

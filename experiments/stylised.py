@@ -1,11 +1,12 @@
 """`abm stylised`: the stylised facts of a run or of candles, beside those of real data and the bands they should lie in."""
 
 import json as json_format
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from analysis.wording import fact_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,32 +90,15 @@ def _show(facts: "pd.DataFrame") -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("fact", "statistic", "value", "90 % interval", "real", "band", ""):
+    rows = [fact_cells(row) for row in facts.to_dict("records")]
+    for title in rows[0]:
         table.add_column(title, justify="right" if title in ("value", "real") else "left", no_wrap=True)
     before = ""
-    for row in facts.to_dict("records"):
-        fact, value, low, high = (row[name] for name in ("fact", "value", "low", "high"))
-        around = "" if math.isnan(low) else f"[{_number(low)}, {_number(high)}]"
-        cells = ("" if fact == before else fact, row["statistic"], _number(value), around, _number(row["reference"]))
-        table.add_row(*map(Text, (*cells, _band(row["band_low"], row["band_high"]), _verdict(row["inside"]))))
-        before = fact
+    for cells in rows:
+        table.add_row(*map(Text, (cells | {"fact": "" if cells["fact"] == before else cells["fact"]}).values()))
+        before = cells["fact"]
     console = Console(highlight=False)
     console.width = max(console.width, WIDTH)
     console.print(table)
     for note, rows in facts[facts["note"] != ""].groupby("note", sort=False):
         typer.echo(f"no {', '.join(rows['statistic'])}: {note}")
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
-
-
-def _band(low: float, high: float) -> str:
-    if math.isnan(low):
-        return "" if math.isnan(high) else f"up to {_number(high)}"
-    return f"from {_number(low)}" if math.isnan(high) else f"{_number(low)} to {_number(high)}"
-
-
-def _verdict(inside: Any) -> str:
-    """`inside` may be pandas' NA, which is neither true nor false."""
-    return {"True": "inside", "False": "OUTSIDE"}.get(str(inside), "")

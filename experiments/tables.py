@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.wording import number as number  # commands take it from here
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -25,24 +27,6 @@ def check_file(path: Path | None, endings: Sequence[str]) -> None:
         raise ScenarioError(f"{path}: must end with {' or '.join(endings)}")
     if not path.parent.is_dir():
         raise ScenarioError(f"{path}: there is no folder {path.parent}; make it first")
-
-
-def number(value: float, unit: str, sign: str = "") -> str:
-    """A number for a table: fractions (unit 1) in per cent, large ones in millions and milliards, what is none as a dash.
-
-    Args:
-        value: The number.
-        unit: Its unit.
-        sign: `+` to write that of positive numbers too.
-    """
-    if value != value:
-        return "-"
-    if unit == "1":
-        return f"{value:{sign}.2%}"
-    for size, letter in ((1e9, " bn"), (1e6, " m")):
-        if abs(value) >= size:
-            return f"{value / size:{sign},.2f}{letter}"
-    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign},.2f}"
 
 
 def print_rows(rows: Sequence[tuple[Any, ...]], titles: tuple[str, ...], *, whole: bool = False) -> None:

@@ -4,6 +4,7 @@ It trades because somebody once did: recorded flow stands in for traders that ar
 one account with means of its own, and the exchange matches them as anybody's, so that they trade with whom they meet now.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,24 @@ _SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 _KINDS = {"limit": Kind.LIMIT, "market": Kind.MARKET, "cancel": Kind.CANCEL}
 
 
-class ReplayerConfig(TraderConfig):
+class FileConfig(TraderConfig):
+    """Who does what a table says."""
+
+    path: str = Field(min_length=1, description="Parquet or CSV table")
+
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    def model_post_init(self, context: Any) -> None:
+        """Remember the folder of the scenario's file, if whoever reads the scenario says it."""
+        self._folder = (context or {}).get("folder", Path())
+
+    @property
+    def file(self) -> Path:
+        """Where the table is."""
+        return self._folder / self.path
+
+
+class ReplayerConfig(FileConfig):
     """Recorded orders."""
 
     accounts: int = Field(1, ge=0, le=1, description="accounts", examples=[1])
@@ -39,17 +57,6 @@ class ReplayerConfig(TraderConfig):
     )
     cash: float = Field(1e9, ge=0, description="currency it starts with", examples=[1e9])
     coins: float = Field(10_000.0, ge=0, description="coins or shares it starts with", examples=[10_000])
-
-    _folder: Path = PrivateAttr(default_factory=Path)
-
-    def model_post_init(self, context: Any) -> None:
-        """Remember the folder of the scenario's file, if whoever reads the scenario says it."""
-        self._folder = (context or {}).get("folder", Path())
-
-    @property
-    def file(self) -> Path:
-        """Where the table is."""
-        return self._folder / self.path
 
 
 def read_flow(path: Path, clock: Clock, instrument: Instrument) -> Records:
@@ -68,7 +75,7 @@ def read_flow(path: Path, clock: Clock, instrument: Instrument) -> Records:
     Raises:
         ValueError: The table cannot be read; one line says the file, the row (from 1, without the header) and the reason.
     """
-    table = _table(path)
+    table = read_table(path, _COLUMNS)
     kind, side = (_coded(path, table, name, words) for name, words in (("kind", _KINDS), ("side", _SIDES)))
     price, quantity = (
         pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64) for name in ("price", "quantity")
@@ -91,7 +98,12 @@ def read_flow(path: Path, clock: Clock, instrument: Instrument) -> Records:
     return kept
 
 
-def _table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """A table from Parquet or CSV (also compressed).
+
+    Raises:
+        ValueError: It cannot be read, or has no such columns; one line.
+    """
     name = path.name.removesuffix(".gz")
     try:
         if name.endswith(".parquet"):
@@ -104,7 +116,7 @@ def _table(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
-    missing = [column for column in _COLUMNS if column not in table]
+    missing = [column for column in columns if column not in table]
     if missing:
         raise ValueError(f"{path}: no column {missing[0]!r}; there are {', '.join(map(str, table.columns))}")
     return table

@@ -3,7 +3,7 @@
 All is read from the tables of a `Result`; nothing here knows what a run was meant to show.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -160,23 +160,25 @@ def causes(liquidations: pd.DataFrame) -> Forest:
 
 def branches(forest: Forest) -> pd.DataFrame:
     """The trees of a forest, largest first: root, time, instrument, liquidations, notional (currency), depth in generations, instruments."""
-    rows = []
-    for members in nx.weakly_connected_components(forest):
-        tree = forest.subgraph(members)
-        root = next(node for node in tree if tree.in_degree(node) == 0)
-        rows.append(
-            {
-                "root": root,
-                "time": forest.nodes[root]["time"],
-                "instrument": forest.nodes[root]["instrument"],
-                "liquidations": len(tree),
-                "notional": sum(forest.nodes[node]["notional"] for node in tree),
-                "depth": 1 + max(nx.single_source_shortest_path_length(tree, root).values()),
-                "instruments": len({forest.nodes[node]["instrument"] for node in tree}),
-            }
-        )
-    columns: Sequence[str] = ("root", "time", "instrument", "liquidations", "notional", "depth", "instruments")
-    table = pd.DataFrame(rows, columns=list(columns))
+    root: dict[int, int] = {}
+    depth: dict[int, int] = {}
+    for node in nx.topological_sort(forest):
+        parent = next(forest.predecessors(node), None)
+        root[node], depth[node] = (node, 1) if parent is None else (root[parent], depth[parent] + 1)
+    columns = ["root", "time", "instrument", "liquidations", "notional", "depth", "instruments"]
+    rows = [
+        (root[node], depth[node], *(forest.nodes[node][key] for key in ("instrument", "notional"))) for node in root
+    ]
+    nodes = pd.DataFrame(rows, columns=["root", "depth", "instrument", "notional"])
+    trees = nodes.groupby("root").agg(
+        liquidations=("depth", "size"),
+        notional=("notional", "sum"),
+        depth=("depth", "max"),
+        instruments=("instrument", "nunique"),
+    )
+    for key in ("time", "instrument"):  # of its first
+        trees[key] = [forest.nodes[node][key] for node in trees.index]
+    table = trees.reset_index()[columns]
     return table.sort_values(["notional", "root"], ascending=[False, True], ignore_index=True)
 
 

@@ -63,6 +63,7 @@ NEEDS: dict[str, dict[str, Any]] = {
         "overrides": PERP,
     },
     "multi_asset_funds": {"config": OFTEN | {"style": "leverage"}},
+    "candles": {"config": {"path": str(Path(__file__).with_name("candles.csv"))}},
     "replayer": {"config": {"path": str(Path(__file__).with_name("flow.csv"))}},
     "trend_followers": {"config": OFTEN | {"windows": ["20s", "1min"]}},
     "venue_arbitrage": {

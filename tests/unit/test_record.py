@@ -11,6 +11,7 @@ import pytest
 import abm
 from abm.exchange.messages import OUTCOME, TRADE
 from abm.record import LogHash, whole_folder
+from analysis.attribution import attribution
 
 COIN = "btc-spot"
 
@@ -81,9 +82,22 @@ def test_a_folder_without_manifest_and_one_of_another_format_are_refused(result:
     manifest.write_text(json.dumps(content | {"format": 0}))
     with pytest.raises(ValueError, match="format 0 cannot be read"):
         abm.read_result(tmp_path / "run")
+    manifest.write_text(json.dumps(content | {"format": 3}))
+    with pytest.raises(ValueError, match="It lacks gauges, marks, open interest and funding"):
+        abm.read_result(tmp_path / "run")
     manifest.unlink()
     with pytest.raises(FileNotFoundError, match="not a whole one"):
         abm.read_result(tmp_path / "run")
+
+
+def test_a_folder_from_before_moves_were_kept_is_read(result: abm.Result, tmp_path: Path) -> None:
+    result.save(tmp_path / "run")
+    (tmp_path / "run" / "moves.parquet").unlink()
+    back = abm.read_result(tmp_path / "run")
+    assert list(back.moves.columns) == list(result.moves.columns)
+    assert back.moves.empty
+    assert len(back.bars) == len(result.bars)
+    assert attribution(back, COIN).hours.empty
 
 
 def test_an_interrupted_folder_never_appears(tmp_path: Path) -> None:
