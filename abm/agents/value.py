@@ -10,10 +10,12 @@ import numpy as np
 from pydantic import Field
 
 from abm.agents.base import Ints, Numbers, Population, TraderConfig, trader
-from abm.agents.view import View
+from abm.agents.view import Book, View
 from abm.clock import Seconds
 from abm.exchange.messages import Phase, Reason, Records, join
 
+_HOUR = 3600.0
+_HOURS = 8760.0  # in a year
 _LEVERAGE = 4.0  # in derivatives: both sides rest at once, and what is held must be carried too
 
 
@@ -50,6 +52,17 @@ class ValueConfig(TraderConfig):
         description="change of the value, in an account's own discounts, that makes it look at once. None: no news does",
         examples=[1.0],
     )
+    caution: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="discounts grow as what the market lost in hours of late, over `calm_volatility`, to this power",
+        examples=[0.5],
+    )
+    calm_volatility: float = Field(
+        0.42, gt=0, le=5, description="a year; up to it discounts are as drawn", examples=[0.42]
+    )
+    memory: Seconds = Field(21_600.0, gt=0, description="time constant of what they remember of falls", examples=["6h"])
     display: float = Field(0.1, gt=0, le=1, description="fraction of a resting order that is shown", examples=[0.1])
 
 
@@ -69,6 +82,7 @@ class ValueTraders(Population):
         self._wakeups = self.wakeups(c.look)
         self._arrived = False
         self._seen = np.full(self.size, self.model.worth(c.instrument))
+        self._fallen, self._remembered = 0.0, self.model.seconds
         traded = self._instruments[self.model.exchange.index(c.instrument)]
         self._owned = traded.kind == "spot"
         if not self._owned and traded.margin is not None:
@@ -89,10 +103,11 @@ class ValueTraders(Population):
         if book.phase == Phase.CLOSED:
             return None
         value = self.model.worth(self.config.instrument)
+        asks_for = self._caution(book, view.seconds)
         who = self._looking(view.seconds, value)
         if len(who) == 0:
             return None
-        discount = self.discount[who]
+        discount = self.discount[who] * asks_for
         held_for = value * (book.mid / value) ** self.anchoring[who]
         below, above = held_for * np.exp(-discount), held_for * np.exp(discount)
         fee = book.instrument.fees[min(self.config.tier, len(book.instrument.fees) - 1)].taker
@@ -109,6 +124,17 @@ class ValueTraders(Population):
                 self.limit_sell(book, above, np.maximum(offers, 0.0), **terms),
             ]
         )
+
+    def _caution(self, book: Book, now: float) -> float:
+        """How many times as large a discount they ask for as in a calm: the deviation of falls, as of a symmetric return, over that of a calm."""
+        c = self.config
+        if c.caution == 0.0:
+            return 1.0
+        fall = min(np.log(book.mid / book.mid_before(_HOUR)), 0.0)
+        self._fallen += -np.expm1((self._remembered - now) / c.memory) * (fall**2 - self._fallen)
+        self._remembered = now
+        risk = np.sqrt(2.0 * self._fallen * _HOURS)
+        return float(max(risk / c.calm_volatility, 1.0) ** c.caution)
 
     def _looking(self, now: float, value: float) -> Ints:
         """Whose turn it is, and who has heard that the value is no longer what its orders stand for."""
