@@ -407,6 +407,8 @@ def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
         below = _resolve(_find(base, path.parent), (*chain, path))
     except ScenarioError as error:
         raise ScenarioError(f"{path.name}: based_on: {error}") from None
+    if raw.get("observations", below.get("observations")) != below.get("observations"):
+        below = {key: value for key, value in below.items() if key != "compare"}  # it is about rows of another file
     return merge(below, raw)
 
 

@@ -181,14 +181,19 @@ class Taken:
         bars = self._bars[market]
         return bars[(bars["time"] >= start) & (bars["time"] + self._interval <= end.ceil("h"))]
 
-    def liquidated(self, pattern: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame | None:
-        """Positions that the clearing house closed, or took over, between two moments; None where the run does not cover them."""
+    def forced(self, pattern: str, start: pd.Timestamp, end: pd.Timestamp, *what: str) -> pd.DataFrame | None:
+        """What the clearing house did to accounts between two moments, with `usd` at the mark; None where the run does not cover them."""
         names = self.markets(pattern)
         if not names or not (self._first <= start and end <= self._last):
             return None
         rows = self._result.liquidations
-        what = rows["what"].isin(["liquidated", "taken_over"])
-        return rows[what & rows["instrument"].isin(names) & rows["time"].between(start, end, inclusive="left")]
+        rows = rows[rows["what"].isin(what) & rows["instrument"].isin(names)]
+        rows = rows[rows["time"].between(start, end, inclusive="left")]
+        return rows.assign(usd=rows["quantity"] * rows["mark"])
+
+    def liquidated(self, pattern: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame | None:
+        """Positions that it closed, or took over."""
+        return self.forced(pattern, start, end, "liquidated", "taken_over")
 
     def gauge(self, name: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
         """Mean of a gauge of traders over a window."""
@@ -204,6 +209,10 @@ class Taken:
     def miners(self) -> Mapping[str, Any]:
         """How the miners of the run are described; empty where there are none."""
         return next((each for each in self._result.scenario["traders"].values() if each["kind"] == "miners"), {})
+
+
+Measure = Callable[[Taken, str, pd.Timestamp, pd.Timestamp], float]
+"""What is computed of a run, in a market, between two moments."""
 
 
 def _price(run: Taken, market: str, start: pd.Timestamp, _end: pd.Timestamp) -> float:
@@ -248,11 +257,72 @@ def _hashprice(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) 
 def _liquidated_usd(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
     """At the marks at which it was found that they had to be closed."""
     rows = run.liquidated(market, start, end)
-    return np.nan if rows is None else float((rows["quantity"] * rows["mark"]).sum())
+    return np.nan if rows is None else float(rows["usd"].sum())
 
 
 def _liquidated_accounts(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
     rows = run.liquidated(market, start, end)
+    return np.nan if rows is None else float(rows["account"].nunique())
+
+
+def _peak_usd(minutes: int) -> Measure:
+    """Most that was liquidated within so many minutes, which begin with any."""
+
+    def peak(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+        rows = run.liquidated(market, start, end)
+        if rows is None:
+            return np.nan
+        each = rows.groupby(rows["time"].dt.floor("min"))["usd"].sum().rolling(f"{minutes}min").sum()
+        return float(each.max()) if len(each) else 0.0
+
+    return peak
+
+
+def _long_share(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    """Of what was liquidated, by notional."""
+    rows = run.liquidated(market, start, end)
+    if rows is None or rows.empty:
+        return np.nan
+    return float(rows["usd"][rows["closed"] == "long"].sum() / rows["usd"].sum())
+
+
+def _deleveraged_usd(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    rows = run.forced(market, start, end, "deleveraged")
+    return np.nan if rows is None else float(rows["usd"].sum())
+
+
+def _deleveraged_share(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    """Of all positions that accounts lost, those whose other side was deleveraged."""
+    away = _deleveraged_usd(run, market, start, end)
+    total = away + _liquidated_usd(run, market, start, end)
+    return away / total if total > 0 else np.nan
+
+
+def _deleveraged_after(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    """Seconds from the first liquidation of the window to the first deleveraging; not a number where there is none."""
+    first, forced = run.liquidated(market, start, end), run.forced(market, start, end, "deleveraged")
+    if first is None or forced is None or first.empty or forced.empty:
+        return np.nan
+    return float((forced["time"].min() - first["time"].min()).total_seconds())
+
+
+def _under_zero(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame | None:
+    """Positions that were lost at a mark beyond their bankruptcy price, and by how much their accounts were `under` zero at it."""
+    rows = run.forced(market, start, end, "liquidated", "taken_over", "deleveraged")
+    if rows is None:
+        return None
+    beyond = (rows["bankruptcy_price"] - rows["mark"]) * np.where(rows["closed"] == "long", 1.0, -1.0)
+    rows = rows.assign(under=beyond * rows["quantity"])
+    return rows[rows["under"] > 0]
+
+
+def _under_zero_usd(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    rows = _under_zero(run, market, start, end)
+    return np.nan if rows is None else float(rows["under"].sum())
+
+
+def _under_zero_accounts(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    rows = _under_zero(run, market, start, end)
     return np.nan if rows is None else float(rows["account"].nunique())
 
 
@@ -271,7 +341,7 @@ def _risk_reversal(run: Taken, _market: str, start: pd.Timestamp, end: pd.Timest
     return run.gauge("risk_reversal", start, end)
 
 
-MEASURES: Mapping[str, Callable[[Taken, str, pd.Timestamp, pd.Timestamp], float]] = {
+MEASURES: Mapping[str, Measure] = {
     "price": _price,
     "return": _return,
     "low": _low,
@@ -282,8 +352,16 @@ MEASURES: Mapping[str, Callable[[Taken, str, pd.Timestamp, pd.Timestamp], float]
     "hashprice": _hashprice,
     "liquidated_usd": _liquidated_usd,
     "liquidated_accounts": _liquidated_accounts,
+    "liquidated_usd_1min": _peak_usd(1),
+    "liquidated_usd_40min": _peak_usd(40),
+    "liquidated_long_share": _long_share,
+    "deleveraged_usd": _deleveraged_usd,
+    "deleveraged_share": _deleveraged_share,
+    "deleveraged_after": _deleveraged_after,
+    "under_zero_usd": _under_zero_usd,
+    "under_zero_accounts": _under_zero_accounts,
     "open_interest": _open_interest,
     "funding_sign": _funding_sign,
     "risk_reversal": _risk_reversal,
 }
-"""What an observations file may name in its column `measure`: of a run, in a market, between two moments."""
+"""What an observations file may name in its column `measure`."""

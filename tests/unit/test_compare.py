@@ -11,7 +11,7 @@ import pytest
 import abm
 from abm.record import Result
 from abm.scenario import ScenarioError
-from analysis.compare import MEASURES, Row, compare, measured, read_observations
+from analysis.compare import MEASURES, Row, Taken, compare, measured, read_observations
 from analysis.compare_figure import comparison_figure
 
 COIN, PERP = "btc-spot", "btc-perp"
@@ -40,13 +40,23 @@ def result() -> Result:
 
 def _liquidations() -> pd.DataFrame:
     rows = [
-        ("2026-02-05T01:00", PERP, "liquidated", 1, 2.0, 70_000.0),
-        ("2026-02-05T02:00", PERP, "taken_over", 1, 1.0, 70_000.0),  # the same account again
-        ("2026-02-05T02:00", PERP, "deleveraged", 2, 9.0, 70_000.0),  # nobody who was liquidated
-        ("2026-02-06T02:00", PERP, "liquidated", 3, 3.0, 60_000.0),
-        ("2026-02-06T03:00", COIN, "liquidated", 4, 7.0, 60_000.0),  # not of a perpetual
+        ("2026-02-05T01:00", PERP, "liquidated", 1, 2.0, 70_000.0, "long", 69_500.0),
+        ("2026-02-05T02:00", PERP, "taken_over", 1, 1.0, 70_000.0, "long", 70_100.0),  # the same account again
+        (
+            "2026-02-05T02:00",
+            PERP,
+            "deleveraged",
+            2,
+            9.0,
+            70_000.0,
+            "long",
+            70_200.0,
+        ),  # its position was neither closed nor taken over
+        ("2026-02-06T02:00", PERP, "liquidated", 3, 3.0, 60_000.0, "short", 59_990.0),
+        ("2026-02-06T03:00", COIN, "liquidated", 4, 7.0, 60_000.0, "long", 60_000.0),  # not of a perpetual
     ]
-    table = pd.DataFrame(rows, columns=["time", "instrument", "what", "account", "quantity", "mark"])
+    columns = ["time", "instrument", "what", "account", "quantity", "mark", "closed", "bankruptcy_price"]
+    table = pd.DataFrame(rows, columns=columns)
     return table.assign(time=pd.to_datetime(table["time"], utc=True))
 
 
@@ -80,10 +90,41 @@ def test_liquidations_are_counted_where_the_house_closed_or_took_over(result: Re
     assert math.isnan(rows["liq.usd.24h"].simulated)  # begins before the run
 
 
+def test_what_is_measured_of_liquidations_and_deleveraging(result: Result) -> None:
+    days = [pd.Timestamp("2026-02-05", tz="UTC"), pd.Timestamp("2026-02-07", tz="UTC")]
+    run = Taken(result)
+
+    def took(measure: str, market: str = PERP, start: pd.Timestamp = days[0], end: pd.Timestamp = days[1]) -> float:
+        return MEASURES[measure](run, market, start, end)
+
+    assert took("liquidated_usd_1min") == 3.0 * 60_000
+    assert took("liquidated_usd_40min") == 3.0 * 60_000  # an hour lies between the two of the first day
+    assert took("liquidated_long_share") == pytest.approx(3.0 * 70_000 / (3.0 * 70_000 + 3.0 * 60_000))
+    assert took("deleveraged_usd") == 9.0 * 70_000
+    assert took("deleveraged_share", end=days[0] + pd.Timedelta("1D")) == pytest.approx(9 / 12)
+    assert took("deleveraged_after") == 3600.0
+    # 100 below on one coin, 200 on nine, and a short 10 above on three; the first account was not under zero at first
+    assert took("under_zero_usd") == pytest.approx(100.0 + 9 * 200.0 + 3 * 10.0)
+    assert took("under_zero_accounts") == 3
+    later = days[0] + pd.Timedelta("3h")
+    nothing = {
+        "liquidated_usd_1min",
+        "liquidated_usd_40min",
+        "deleveraged_usd",
+        "under_zero_usd",
+        "under_zero_accounts",
+    }
+    for name in ("liquidated_long_share", "deleveraged_share", "deleveraged_after", *nothing):
+        quiet, beyond = (
+            took(name, start=later, end=days[1] - pd.Timedelta("1D")),
+            took(name, end=days[1] + pd.Timedelta("1h")),
+        )
+        assert quiet == 0.0 if name in nothing else math.isnan(quiet), name
+        assert math.isnan(beyond), name
+
+
 def test_open_interest_funding_and_options(result: Result) -> None:
     taken = {name: MEASURES[name] for name in ("open_interest", "funding_sign")}
-    from analysis.compare import Taken
-
     noon = pd.Timestamp("2026-02-05T12:00Z")
     assert taken["open_interest"](Taken(result), PERP, noon, noon) == pytest.approx((1e5 - 1100) * (73_100 - 1200 - 5))
     rows = _rows(result)

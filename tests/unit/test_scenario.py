@@ -58,6 +58,15 @@ def test_a_scenario_is_laid_over_the_one_it_is_based_on(small: Path) -> None:
     assert load(child).traders == {}
 
 
+def test_what_is_particular_to_observations_goes_with_their_file(small: Path) -> None:
+    small.write_text(f"{SMALL}observations: a.csv\ncompare: {{btc.low: {{role: input}}}}\n")
+    child = small.with_name("child.yaml")
+    child.write_text("based_on: small\nseed: 9\n")
+    assert list(load(child).compare) == ["btc.low"]
+    child.write_text("based_on: small\nobservations: b.csv\ncompare: {btc.high: {role: input}}\n")
+    assert list(load(child).compare) == ["btc.high"]
+
+
 def test_overrides_by_name_and_by_dotted_key() -> None:
     scenario = load("first-hour", seed=7, clock={"end": "2026-02-05T00:30Z"}, **{"traders.noise.accounts": 10})
     assert (scenario.seed, scenario.clock.steps, scenario.traders["noise"].accounts) == (7, 1800, 10)
