@@ -22,6 +22,7 @@ from experiments.replay.files import NO_PRICE, PRICE_UNITS, Type
 _BEFORE = ("expired", "self_trade_cancelled", "self_trade_decremented", "reduce_only_cancelled", "mass_cancelled")
 _PHASES = {"continuous": 1, "call": 0, "halted": -1, "closed": -1}
 _ENTERS = ("limit", "stop_limit", "replace")
+_CREATE = ("limit", "market", "stop", "stop_limit", "trailing_stop", "pegged")
 
 type _Row = tuple[int, int, int, int, int]
 """Type, order, size, price in ticks, side (0 buy, 1 sell)."""
@@ -33,6 +34,8 @@ class _Order:
 
     side: int
     price: int
+    asked: dict[str, Any]
+    """The message that it came with."""
     shown: int
     reserve: int = 0
     display: int = 0
@@ -89,10 +92,9 @@ def write_lobster(result: Result, folder: Path, instrument: str = "", levels: in
 def _rows(result: Result, instrument: str, terms: dict[str, Any]) -> Iterator[tuple[int, _Row]]:
     """What changed, with the nanoseconds after midnight."""
     midnight = pd.Timestamp(result.summary["start"]).normalize()
-    sent, trades, events = (
-        table[table["instrument"].isin([instrument]) | (table["instrument"].isna() if all_of else False)]
-        for table, all_of in ((result.messages, True), (result.trades, False), (result.events, False))
-    )
+    sent, trades, events = result.messages, result.trades, result.events
+    here = (sent["instrument"] == instrument) | ~sent["kind"].isin(_CREATE)  # others go by the id of their order alone
+    sent, trades, events = sent[here], *(table[table["instrument"] == instrument] for table in (trades, events))
     told = _Told(terms)
     if terms["opening"] != "continuous":
         yield (
@@ -133,8 +135,16 @@ class _Told:
         for event in makes_room:
             yield from self._event(event)
         own = [trade for trade in trades if trade["aggressor"] == "auction" or trade["taker_order"] == mine]
-        if asked is not None and mine and asked["kind"] == "replace" and asked["status"] != "done":
-            yield from self._leave(mine)
+        if asked is not None and asked["kind"] == "replace" and mine:
+            known = self._resting.get(mine)
+            if known is None:  # of another instrument
+                asked = None
+            elif asked["status"] != "done":  # it enters again as it came, but for these
+                asked = {
+                    **known.asked,
+                    **{key: asked[key] for key in ("kind", "price", "quantity", "status", "filled")},
+                }
+                yield from self._leave(mine)
         for trade in own:
             yield from self._trade(trade)
         if asked is not None and asked["status"] != "rejected":
@@ -187,7 +197,7 @@ class _Told:
                 price = max(price, max(others) + 1)
         display = self._lots(asked["display"])
         shown = min(display, left) if display else left
-        rests = _Order(side, price, shown, left - shown, display, Flag.HIDDEN in flags)
+        rests = _Order(side, price, asked, shown, left - shown, display, Flag.HIDDEN in flags)
         self._resting[order] = rests
         self._prices[side][price] += left
         if not rests.hidden:

@@ -3,6 +3,7 @@
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 import abm
+from abm.agents.view import View
+from abm.exchange.messages import MESSAGE, Flag, Kind, Records, TimeInForce
 from analysis.samples import read_candles
 from experiments.cli import app
 from experiments.replay.export import write_lobster
 from experiments.replay.files import Book, Messages
 from experiments.replay.lobster import LobsterReport, replay_lobster
 from tests.unit.small_cascade import PERP, SPOT, small_cascade
+from tests.unit.walls import market as walls
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +74,86 @@ def test_lobster_files_of_a_run_are_replayed_without_a_difference(
     last = np.array(paths[1].read_text().splitlines()[-1].split(","), np.int64).reshape(levels, 4)
     assert last[:, 0].tolist() == (depth.ask_price.astype(np.int64) * 1000).tolist()
     assert last[:, 3].tolist() == depth.bid_quantity.tolist()
+
+
+class Script(abm.Trader):
+    """Sends what it was told, a message a step: kind, side, price in ticks, lots, order, and other fields."""
+
+    rows: ClassVar[list[dict[str, int]]] = []
+
+    def setup(self) -> None:
+        self.every_step = True
+
+    def decide(self, view: View) -> Records | None:
+        if view.step >= len(self.rows):
+            return None
+        sent = np.zeros(1, MESSAGE)
+        sent["owner"] = self.first
+        for name, value in self.rows[view.step].items():
+            sent[name] = value
+        return sent
+
+
+def scripted(rows: list[dict[str, int]]) -> abm.Market:
+    made, around = walls({}, step="1s", recording={"interval": "1min", "orders": True})
+    around[SPOT].size_of = {"buy": 0.0, "sell": 0.0}
+    first = made.exchange.take_ids(100)
+    Script.rows = [{**row, "order": row["order"] + first} if "order" in row else row for row in rows]
+    Script(made, cash=1e9, coins=1e6)
+    made.run_for(f"{len(rows) + 2}s")
+    return made
+
+
+def order(number: int, side: int, price: int, lots: int, **more: int) -> dict[str, int]:
+    return {"kind": Kind.LIMIT, "order": number, "side": side, "price": price, "quantity": lots, **more}
+
+
+def test_replaced_hidden_and_iceberg_orders_are_told_as_a_venue_does(tmp_path: Path) -> None:
+    made = scripted(
+        [
+            order(1, 0, 7_310_000, 10),
+            order(2, 0, 7_310_000, 10, display=4),
+            order(3, 1, 7_310_100, 5, flags=Flag.HIDDEN),
+            order(4, 1, 7_310_200, 20),
+            order(5, 1, 7_310_000, 16, tif=TimeInForce.IOC),  # 10 of the first, 4 and 2 of the iceberg
+            order(6, 0, 7_310_200, 6, tif=TimeInForce.IOC),  # 5 hidden, 1 shown
+            {"kind": Kind.REPLACE, "order": 4, "price": 7_310_200, "quantity": 9},  # fewer: keeps its place
+            {"kind": Kind.REPLACE, "order": 4, "price": 7_310_150, "quantity": 9},
+            {"kind": Kind.REDUCE, "order": 4, "quantity": 3},
+            order(7, 0, 7_310_200, 2, flags=Flag.POST_SLIDE),
+            {"kind": Kind.CANCEL, "order": 4},
+        ]
+    )
+    messages, book = write_lobster(made.result(), tmp_path, SPOT, 3)
+    told = [tuple(map(int, line.split(",")[1:2] + line.split(",")[3:5])) for line in messages.read_text().splitlines()]
+    assert told == [
+        (1, 10, 731_000_000),
+        (1, 4, 731_000_000),
+        (1, 20, 731_020_000),
+        (4, 10, 731_000_000),
+        (4, 4, 731_000_000),
+        (1, 4, 731_000_000),
+        (4, 2, 731_000_000),
+        (5, 5, 731_010_000),
+        (4, 1, 731_020_000),
+        (2, 10, 731_020_000),
+        (3, 9, 731_020_000),
+        (1, 9, 731_015_000),
+        (2, 3, 731_015_000),
+        (1, 2, 731_014_900),
+        (3, 6, 731_015_000),
+    ]
+    assert replayed((messages, book), "0.01").holds
+    depth = made.exchange.depth(0, 3)
+    last = np.array(book.read_text().splitlines()[-1].split(","), np.int64).reshape(3, 4)
+    assert last[:2, 2].tolist() == (depth.bid_price.astype(np.int64) * 100).tolist()
+    assert last[:2, 3].tolist() == depth.bid_quantity.tolist() == [2, 2]
+
+
+def test_a_pegged_order_cannot_be_told_of(tmp_path: Path) -> None:
+    made = scripted([order(1, 0, 7_310_000, 10), {"kind": Kind.PEGGED, "order": 2, "side": 0, "quantity": 5}])
+    with pytest.raises(ValueError, match="is pegged and moves without a message"):
+        write_lobster(made.result(), tmp_path, SPOT)
 
 
 def test_a_file_that_was_changed_is_found_out(result: abm.Result, tmp_path: Path) -> None:
