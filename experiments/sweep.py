@@ -13,7 +13,6 @@ from experiments.tables import number, print_rows
 
 if TYPE_CHECKING:
     from analysis.sweep import Sweep
-    from experiments.database import is_url
     from experiments.ensemble import Ensemble
     from experiments.sweep_plan import Plan
 
@@ -47,6 +46,7 @@ def sweep(
     The same command goes on where it was stopped, and plays nothing twice. A run that fails is a row that says where and why.
     """
     from abm.scenario import ScenarioError
+    from experiments.database import is_url
     from experiments.ensemble import Ensemble
     from experiments.sweep_plan import read_plan
 
