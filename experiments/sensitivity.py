@@ -83,7 +83,8 @@ def _show(found: "Sensitivity") -> None:
         rows = [(f"{row.key}, {row.other}", _with(row.second, row.second_error)) for row in strong.itertuples()]
         print_rows(rows, ("two together", "second order"), whole=True)
     typer.echo()
-    typer.echo(f"{found.measure}: {found.points} points, {_runs(found)}. Brackets and +- are intervals of 90 %.")
+    unit = f" ({found.unit})" if found.unit not in ("", "1") else ""
+    typer.echo(f"{found.measure}{unit}: {found.points} points, {_runs(found)}. Brackets and +- are intervals of 90 %.")
     typer.echo(_noise(found))
 
 
