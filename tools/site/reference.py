@@ -29,6 +29,7 @@ _PACKAGES = {
 }
 _BESIDE = {"contagion": ("abm.contagion.chain", "abm.contagion.graph", "abm.contagion.fear_and_greed")}
 """Modules that stand on a page beside the package."""
+PAGES = tuple(f"reference/{name}.md" for name in (*_PACKAGES, "analysis", "command", "scenario", "traders"))
 
 
 def pages() -> dict[str, str]:
