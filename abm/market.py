@@ -424,7 +424,7 @@ def run(scenario: Scenario | str, progress: Progress | None = None) -> Result:
 
     Args:
         scenario: A scenario, or the name of one.
-        progress: Called now and then with the steps done and the steps in all.
+        progress: Called with the steps done and the steps in all, once the market is built and now and then from there.
 
     Returns:
         What happened. `result.audit.passed` says whether cash and coins were conserved.
@@ -432,6 +432,8 @@ def run(scenario: Scenario | str, progress: Progress | None = None) -> Result:
     market = Market(scenario)
     total = market.scenario.clock.steps
     stride = max(1, min(total // 200, round(seconds("10min") / market.scenario.clock.step)))
+    if progress is not None:
+        progress(0, total)
     for done in count(0, stride):
         if done >= total:
             break

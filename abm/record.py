@@ -44,7 +44,7 @@ _FORCED = [what.name.lower() for what in Forced]
 _PIECE = 1 << 17
 """Accounts in a piece of their table."""
 
-_TABLES = ("bars", "flows", "moves", "gauges", "accounts", "liquidations", "network", "nodes", "trades")
+TABLES = ("bars", "flows", "moves", "gauges", "accounts", "liquidations", "network", "nodes", "trades")
 _LOG = {"trade": TRADE, "outcome": OUTCOME, "event": EVENT, "liquidation": LIQUIDATION}
 
 
@@ -172,7 +172,7 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """Write the tables, the summary and the scenario into a folder that exists. `save` does this and more."""
-        for name in _TABLES:
+        for name in TABLES:
             lazy = {"trades": self._trades, "accounts": self._accounts}.get(name)
             pieces = lazy() if lazy else iter([getattr(self, name)])
             _write_table(folder / f"{name}.parquet", pieces)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -398,7 +398,8 @@ def _resolve(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merge(below, raw)
 
 
-def _nested(key: str, value: Any) -> dict[str, Any]:
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """The mapping in which a value stands at a dotted key."""
     for part in reversed(key.split(".")):
         value = {part: value}
     return dict(value)
@@ -414,17 +415,27 @@ def load(name_or_path: str | Path, **overrides: Any) -> Scenario:
     Raises:
         ScenarioError: There is none, or it is wrong; one line says where and how to mend it.
     """
-    return load_with(name_or_path, [_nested(key, value) for key, value in overrides.items()])
+    return load_with(name_or_path, [nested(key, value) for key, value in overrides.items()])
 
 
 def load_with(name_or_path: str | Path, changes: Iterable[Mapping[str, Any]]) -> Scenario:
     """Read a scenario and lay mappings over it, one after the other; see `load`."""
+    return reader(name_or_path)(changes)
+
+
+def reader(name_or_path: str | Path) -> Callable[[Iterable[Mapping[str, Any]]], Scenario]:
+    """Read the files of a scenario once; what is returned lays mappings over it, one after the other, as often as it is called."""
     path = _find(str(name_or_path))
-    raw = _resolve(path)
-    for change in changes:
-        raw = merge(raw, change)
-    raw.setdefault("name", path.stem)
-    return _validated(raw, path.name if path.stem not in scenario_files() else path.stem, path.parent)
+    read = _resolve(path)
+
+    def laid_over(changes: Iterable[Mapping[str, Any]]) -> Scenario:
+        raw = read
+        for change in changes:
+            raw = merge(raw, change)
+        named = {**raw, "name": raw.get("name", path.stem)}
+        return _validated(named, path.name if path.stem not in scenario_files() else path.stem, path.parent)
+
+    return laid_over
 
 
 def assignment(text: str) -> dict[str, Any]:
@@ -436,7 +447,7 @@ def assignment(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
         raise ScenarioError(f"{text!r}: write key.path=value, such as traders.noise.accounts=100 (abm schema)")
-    return _nested(key, _parse(value, key))
+    return nested(key, _parse(value, key))
 
 
 # --------------------------------------------------------------------------------------------------------------- errors

@@ -1,42 +1,79 @@
 """What a whole run comes to, as numbers by name: what sweeps and ablations keep of each run.
 
-The measures are those that observations name (`analysis.compare.MEASURES`), taken from the start of the run to its end.
+The measures of `whole_run` are those that observations name (`analysis.compare.MEASURES`), taken from the start of the run to its end.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+
+from abm.contagion.chain import branches
 from abm.record import Result
 from abm.scenario import ScenarioError, meant
 from analysis.compare import MEASURES, Taken
 
-UNITS = {
-    "return": "1",
-    "low": "USD",
-    "high": "USD",
-    "drawdown": "1",
-    "spread": "bp",
-    "depth": "USD",
-    "liquidated_usd": "USD",
-    "liquidated_accounts": "accounts",
+WHOLE, CASCADE = "analysis.measures:whole_run", "analysis.measures:cascade"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A measure that sweeps and ablations can ask for by its name."""
+
+    unit: str
+    """1 is a fraction."""
+    about: str
+    function: str = WHOLE
+    """`module:function` that takes it, of a `Result`."""
+    each: bool = True
+    """Whether it is taken of each instrument."""
+    together: bool = False
+    """Whether it is taken of all instruments together."""
+
+
+REGISTRY: Mapping[str, Registered] = {
+    "return": Registered("1", "change of the mid from start to end"),
+    "low": Registered("USD", "lowest trade"),
+    "high": Registered("USD", "highest trade"),
+    "drawdown": Registered("1", "deepest fall of the mid from its highest so far, at the ends of bars; not above 0"),
+    "spread": Registered("bp", "median spread at the ends of bars"),
+    "depth": Registered("USD", "median of what is bid within recording.depth_bps of the mid"),
+    "liquidated_usd": Registered("USD", "positions closed or taken over by the clearing house", together=True),
+    "liquidated_accounts": Registered("accounts", "accounts that had positions closed or taken over", together=True),
+    "largest_cascade": Registered("USD", "liquidations in the largest tree of what set off what", CASCADE, False, True),
+    "generations": Registered(
+        "liquidations", "liquidations in the longest chain of what set off what", CASCADE, False, True
+    ),
+    "defaulted_usd": Registered("USD", "debts that accounts could not pay", CASCADE, False, True),
 }
-"""Measures of each instrument, and their units; 1 is a fraction."""
-TOGETHER = ("liquidated_usd", "liquidated_accounts")
-"""Those that are also taken of all instruments together."""
+"""By name, in the order in which they are shown."""
 
 
 def whole_run(result: Result) -> dict[str, float]:
-    """`<instrument>.<measure>` for each of `UNITS`, and `<measure>` for each of `TOGETHER`; not a number where there is nothing to measure."""
+    """`<instrument>.<measure>`, and `<measure>` of all together, for what is registered; not a number where there is nothing to measure."""
     run = Taken(result)
     start, end = run.span
-    taken = {name: MEASURES[name](run, "*", start, end) for name in TOGETHER}
+    mine = {name: each for name, each in REGISTRY.items() if each.function == WHOLE}
+    taken = {name: MEASURES[name](run, "*", start, end) for name, each in mine.items() if each.together}
     for market in run.markets("*"):
-        for name in UNITS:
+        for name in mine:
             taken[f"{market}.{name}"] = MEASURES[name](run, market, start, end)
     return taken
 
 
+def cascade(result: Result) -> dict[str, float]:
+    """How far liquidations set off liquidations, over all instruments."""
+    trees = branches(result.causes())
+    rows = result.liquidations
+    return {
+        "largest_cascade": float(trees["notional"].max()) if len(trees) else 0.0,
+        "generations": float(trees["depth"].max()) if len(trees) else 0.0,
+        "defaulted_usd": float(np.abs(rows["amount"][rows["what"] == "defaulted"]).sum()),
+    }
+
+
 def chosen(names: Iterable[str], instruments: Sequence[str], instrument: str) -> list[str]:
-    """Names of `whole_run` for measures: of one instrument, but of all together where there is that and none is named.
+    """Names under which functions give measures: of one instrument, but of all together where there is that and none is named.
 
     Args:
         names: Such as `drawdown`, or `eth-perp.liquidated_usd`.
@@ -51,14 +88,21 @@ def chosen(names: Iterable[str], instruments: Sequence[str], instrument: str) ->
     full = []
     for name in names:
         market, _, measure = name.rpartition(".")
-        if measure not in UNITS:
-            raise ScenarioError(f"measures: {name!r} is none{meant(measure, UNITS)} There are {', '.join(UNITS)}")
+        if measure not in REGISTRY:
+            raise ScenarioError(f"measures: {name!r} is none{meant(measure, REGISTRY)} There are {', '.join(REGISTRY)}")
+        if market and not REGISTRY[measure].each:
+            raise ScenarioError(f"measures: {name!r}: {measure} is of all instruments together; write {measure}")
         if market and market not in instruments:
             raise ScenarioError(f"measures: {name!r}: {market!r} is not traded here{meant(market, instruments)}")
-        full.append(name if market or measure in TOGETHER else f"{instrument}.{name}")
+        full.append(name if market or REGISTRY[measure].together else f"{instrument}.{name}")
     return full
 
 
+def functions(names: Iterable[str]) -> str:
+    """The functions that take measures, in the form in which `Ensemble` asks for them; one that takes several stands once."""
+    return "+".join(sorted({REGISTRY[name.rpartition(".")[2]].function for name in names}))
+
+
 def unit(name: str) -> str:
-    """The unit of a measure under its name in `whole_run`."""
-    return UNITS[name.rpartition(".")[2]]
+    """The unit of a measure under any of its names."""
+    return REGISTRY[name.rpartition(".")[2]].unit

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from analysis.ablation import Ablation, Design
     from experiments.ensemble import Outcome
 
-MEASURE = "analysis.measures:whole_run"
 MEASURES = "drawdown,liquidated_usd,liquidated_accounts,spread,depth"
 
 
@@ -50,7 +49,7 @@ def ablate(
     Runs that are compared have the same seeds, so that they differ by the links and by what follows from them. The same command goes on where
     it was stopped.
     """
-    from analysis.measures import chosen
+    from analysis.measures import chosen, functions
     from experiments.ensemble import Ensemble
 
     check_file(csv, [".csv"])
@@ -58,6 +57,7 @@ def ablate(
     described = changed(scenario, set_)
     design = _design(described, 0 if only_single else permutations)
     names = chosen(measures.split(","), list(described.instruments), instrument or next(iter(described.instruments)))
+    measure = functions(names)
     several = seeds_of(seeds) or [described.seed]
     runs = [
         run.model_copy(update={"seed": seed})
@@ -66,9 +66,9 @@ def ablate(
     ]
     where = store or Path("runs") / "ablations" / f"{described.name}.sqlite"
     if dry_run:
-        announce(runs, MEASURE, where, workers, f"{len(design.links)} links, {_extent(design)}, {_seeds(several)}")
+        announce(runs, measure, where, workers, f"{len(design.links)} links, {_extent(design)}, {_seeds(several)}")
         return
-    with Ensemble(MEASURE, store=where, workers=workers, scheduler=scheduler) as ensemble:
+    with Ensemble(measure, store=where, workers=workers, scheduler=scheduler) as ensemble:
         outcomes = ensemble.play(runs, f"{described.name}, {_extent(design)}")
     found = _ablation(design, names, several, outcomes)
     if csv is not None:

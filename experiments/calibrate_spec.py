@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from abm.clock import Utc
 from abm.exchange.description import Frozen
-from abm.scenario import Scenario, ScenarioError, configs, load, meant, read_mapping, value_at
+from abm.scenario import Scenario, ScenarioError, load, meant, value_at
 from analysis.calibration import Parameter, Target
 from analysis.compare import Row, compare_measured, read_observations
+from experiments import specs
 
 
 class Vary(Frozen):
@@ -74,52 +74,19 @@ class Spec(Frozen):
         return self
 
 
-def specs() -> dict[str, Path]:
-    """All calibrations that are kept, by name."""
-    return {path.stem: path for path in sorted((configs() / "calibrations").glob("*.yaml"))}
-
-
 def read_spec(name: str) -> "Problem":
     """The calibration of a name, or in a file.
 
     Raises:
         ScenarioError: There is none, or it is wrong; one line says where and how to mend it.
     """
-    path = specs().get(name, Path(name))
-    if not path.is_file():
-        raise ScenarioError(
-            f"{name}: no such calibration{meant(name, specs())}; give a name in configs/calibrations, or a file"
-        )
-    try:
-        spec = Spec.model_validate(read_mapping(path, "a calibration"))
-    except ValidationError as error:
-        raise ScenarioError(f"{path.name}: {_explained(error)}") from None
+    path = specs.find("calibrations", name, "calibration")
+    spec = specs.read(path, Spec, "calibration")
     beside = path.parent / spec.scenario
     try:
         return Problem.of(path.stem, spec, str(beside) if beside.is_file() else spec.scenario)
     except ScenarioError as error:
         raise ScenarioError(f"{path.name}: {error}") from None
-
-
-def _explained(error: ValidationError) -> str:
-    """One line for the first of some errors."""
-    details = error.errors(include_url=False)
-    first = details[0]
-    loc = [str(part) for part in first["loc"]]
-    model: Any = Vary if loc[:1] == ["vary"] and len(loc) > 2 else Spec
-    if first["type"] == "extra_forbidden":
-        line = f"{'.'.join(loc)} is not a key{meant(loc[-1], model.model_fields) or f'; there are {", ".join(model.model_fields)}'}"
-    elif first["type"] == "missing":
-        example = model.model_fields[loc[-1]].examples
-        line = f"{'.'.join(loc)} is missing{f', such as {example[0]}' if example else ''}"
-    else:
-        message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        line = (
-            f"{'.'.join(loc)}: {message}"
-            if first["type"] == "value_error"
-            else f"{'.'.join(loc)} = {first['input']!r} {message}"
-        )
-    return line.removeprefix(": ") + (f" (and {len(details) - 1} more)" if len(details) > 1 else "")
 
 
 # ------------------------------------------------------------------------------------------------------------- the problem

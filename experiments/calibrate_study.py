@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from abm.scenario import ABOUT, Scenario, ScenarioError
 from analysis.calibration import Direction, Floats, Parameter, Precision, identifiability, medians, terms
 from experiments.calibrate_spec import Problem
-from experiments.ensemble import Ensemble, Outcome, version
+from experiments.ensemble import Ensemble, Outcome
+from experiments.one_run import version
 
 MEASURE = "analysis.compare:measured"
 

@@ -23,6 +23,7 @@ from experiments.forecast import forecast
 from experiments.progress import progress, say
 from experiments.reproduce import reproduce
 from experiments.stylised import stylised
+from experiments.sweep import sweep
 from experiments.tables import print_rows
 
 if TYPE_CHECKING:
@@ -262,6 +263,7 @@ app.command()(_answers(attribute))
 app.command()(_answers(ablate))
 app.command()(_answers(forecast))
 app.command()(_answers(calibrate))
+app.command()(_answers(sweep))
 app.command()(_answers(chain))
 app.command()(_answers(network))
 

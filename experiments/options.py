@@ -5,9 +5,12 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from experiments.tables import number
 
 if TYPE_CHECKING:
     from abm.scenario import Scenario
@@ -27,6 +30,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many runs 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 _TRIED = 5.0  # seconds for which a run is tried to see how long one takes
+_ROW = 2500  # bytes of an outcome in a store, about
 
 
 def changed(scenario: str, set_: Sequence[str] | None, *more: Mapping[str, Any]) -> "Scenario":
@@ -70,8 +74,16 @@ def seeds_of(text: str) -> list[int]:
     return list(seeds)
 
 
-def announce(runs: Sequence["Scenario"], measure: str, store: Path, workers: int, what: str) -> None:
-    """Say how many runs there are to play, and about how long that takes here; the first one is tried for some seconds.
+def announce(
+    runs: Sequence["Scenario"],
+    measure: str,
+    store: Path,
+    workers: int,
+    what: str,
+    tables: Sequence[str] = (),
+    folder: Path | None = None,
+) -> None:
+    """Say how many runs there are to play, and how long that takes: after those that are kept, else the first is tried for some seconds.
 
     Args:
         runs: All of them.
@@ -79,24 +91,40 @@ def announce(runs: Sequence["Scenario"], measure: str, store: Path, workers: int
         store: Where it keeps them.
         workers: How many play at once.
         what: What the runs are.
+        tables: What is kept of each run beside its outcome.
+        folder: Where.
     """
     from experiments.ensemble import Ensemble
 
-    with Ensemble(measure, store=store if store.exists() else None) as ensemble:
-        missing = ensemble.missing(runs)
+    there = store if "://" in str(store) or Path(store).exists() else None
+    with Ensemble(measure, store=there, tables=tables, folder=folder) as ensemble:
+        missing, kept = ensemble.missing(runs), ensemble.kept(runs)
     different = len({run.hash for run in runs})
-    each = _duration(missing[0]) if missing else 0.0
     typer.echo(f"{what}: {different} runs, {different - len(missing)} of them in {store}")
-    if missing:
-        left = len(missing) * each / workers
-        typer.echo(
-            f"{_written(each)} a run, so about {_written(left)} for {len(missing)} runs with --workers {workers}"
-        )
+    if not missing:
+        return
+    if kept:
+        each = median(outcome.seconds for outcome in kept)
+        size = sum(_sizes(folder, tables, outcome.scenario) for outcome in kept) / len(kept)
+    else:
+        each, size = _tried(missing[0], tables)
+    left = len(missing) * each / workers
+    typer.echo(f"{_written(each)} a run, so about {_written(left)} for {len(missing)} runs with --workers {workers}")
+    disk = len(missing) * (_ROW + size)
+    typer.echo(f"disk: about {number(disk, 'bytes').strip()}B" if disk >= 1e6 else "disk: less than 1 MB")
 
 
-def _duration(scenario: "Scenario") -> float:
-    """About how many seconds a run takes, after what is compiled once."""
+def _sizes(folder: Path | None, tables: Sequence[str], scenario: str) -> int:
+    """Bytes of the tables that a run has left."""
+    from analysis.sweep import table_file
+
+    return sum(table_file(folder or Path(), table, scenario).stat().st_size for table in tables)
+
+
+def _tried(scenario: "Scenario", tables: Sequence[str]) -> tuple[float, float]:
+    """About how many seconds a run takes, after what is compiled once, and how many bytes its tables."""
     import abm
+    from experiments.one_run import parquet
 
     market = abm.Market(scenario)
     steps = market.scenario.clock.steps
@@ -104,7 +132,11 @@ def _duration(scenario: "Scenario") -> float:
     began, before = time.perf_counter(), market.steps_done
     while market.steps_done < steps and time.perf_counter() - began < _TRIED:
         market.run_for(min(20, steps - market.steps_done))
-    return (time.perf_counter() - began) * steps / max(market.steps_done - before, 1)
+    seconds = (time.perf_counter() - began) * steps / max(market.steps_done - before, 1)
+    if not tables:
+        return seconds, 0.0
+    result = market.result()
+    return seconds, sum(len(parquet(result, table)) for table in tables) * steps / market.steps_done
 
 
 def _written(seconds: float) -> str:

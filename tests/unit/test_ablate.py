@@ -1,6 +1,7 @@
 """`abm ablate` from the command line, and what it makes of outcomes."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from abm.random import stream
 from abm.scenario import ScenarioError, load
 from analysis.ablation import Ablation, design
 from analysis.ablation_figure import ablation_figure
-from analysis.measures import UNITS, chosen, whole_run
+from analysis.measures import REGISTRY, WHOLE, cascade, chosen, functions, whole_run
 from experiments.ablate import _ablation
 from experiments.cli import app
 from experiments.ensemble import Outcome
@@ -173,10 +174,25 @@ def test_measures_of_a_run_have_names_and_units(played: Any) -> None:
     )
     assert about["drawdown"] <= taken["btc-spot.drawdown"] < 0  # that of the summary looks at every step
     assert taken["liquidated_usd"] == 0.0
-    assert {name.rpartition(".")[2] for name in taken} == set(UNITS)
+    assert {name.rpartition(".")[2] for name in taken} == {
+        name for name, each in REGISTRY.items() if each.function == WHOLE
+    }
     assert chosen(["drawdown", "liquidated_usd", "b.depth", "b.liquidated_usd"], ["a", "b"], "a") == [
         "a.drawdown", "liquidated_usd", "b.depth", "b.liquidated_usd",
     ]  # fmt: skip
+
+
+def test_measures_are_asked_for_by_the_functions_that_take_them(played: Any) -> None:
+    assert cascade(played) == {"largest_cascade": 0.0, "generations": 0.0, "defaulted_usd": 0.0}
+    for function in {each.function for each in REGISTRY.values()}:
+        module, _, name = function.partition(":")
+        taken = getattr(import_module(module), name)(played)
+        mine = [name for name, each in REGISTRY.items() if each.function == function]
+        assert set(chosen(mine, ["btc-spot"], "btc-spot")) <= set(taken)
+    assert functions(["drawdown", "b.depth"]) == WHOLE
+    assert functions(["generations", "drawdown"]) == "analysis.measures:cascade+analysis.measures:whole_run"
+    with pytest.raises(ScenarioError, match=r"^measures: 'a.generations': generations is of all instruments together"):
+        chosen(["a.generations"], ["a"], "a")
 
 
 @pytest.fixture(scope="module")

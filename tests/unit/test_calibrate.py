@@ -258,14 +258,14 @@ def test_a_run_that_fails_counts_as_the_bound(monkeypatch: pytest.MonkeyPatch) -
             raise RuntimeError("too low")
         return honest(result)
 
-    from experiments import ensemble
+    from experiments.one_run import measured_by
 
-    ensemble._measure.cache_clear()
+    measured_by.cache_clear()
     monkeypatch.setattr(analysis.compare, "measured", measured)
     try:
         code, out, _ = abm("calibrate", "tiny.yaml", "--no-curvature")
     finally:
-        ensemble._measure.cache_clear()
+        measured_by.cache_clear()
     assert code == 0
     trials = pd.read_csv("runs/calibrations/tiny/trials.csv")
     failed = trials["instruments.btc-spot.reference_price"] < 73_000
@@ -412,7 +412,7 @@ def test_control_c_says_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     from experiments import ensemble
 
     with monkeypatch.context() as patch:
-        patch.setattr(ensemble, "_one", _stopped(ensemble._one, 3))
+        patch.setattr(ensemble, "play_one", _stopped(ensemble.play_one, 3))
         code, _, err = abm("calibrate", "tiny.yaml", "-q")
     line = (
         "interrupted: 3 of 6 runs are kept in runs/calibrations/tiny.runs.sqlite; the same command goes on from there"

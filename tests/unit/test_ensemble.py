@@ -13,7 +13,7 @@ import pytest
 
 import abm
 from abm.scenario import Scenario, ScenarioError
-from experiments import ensemble
+from experiments import one_run
 from experiments.ensemble import Ensemble, Outcome, play
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,15 +59,15 @@ def test_another_version_or_other_observations_are_played_again(
     for _ in range(2):
         play([scenario, short(1)], f"{HERE}:counted", store=store)
         assert len(counted.read_text().split()) == 1  # one hash, and what it is held against is no part of it
-    ensemble._digest.cache_clear()
+    one_run._digest.cache_clear()
     seen.write_text("id,value\n")
     play([scenario], f"{HERE}:counted", store=store)
     assert len(counted.read_text().split()) == 2
     monkeypatch.setattr(abm, "__version__", "9")
-    ensemble._digest.cache_clear()
+    one_run._digest.cache_clear()
     play([scenario], f"{HERE}:counted", store=store)
     assert len(counted.read_text().split()) == 3
-    ensemble._digest.cache_clear()
+    one_run._digest.cache_clear()
 
 
 def test_what_goes_wrong_in_a_run_is_its_outcome_and_is_tried_again(tmp_path: Path, counted: Path) -> None:
@@ -94,7 +94,7 @@ def test_workers_come_to_the_same_and_one_that_dies_costs_only_its_run(tmp_path:
     alone = play(asked, f"{HERE}:close")
     with Ensemble(f"{HERE}:kills", store=tmp_path / "runs.sqlite", workers=2) as workers:
         first = workers.play(asked)
-        died = Outcome(asked[1].hash, 2, {}, 0.0, "the worker died, 2 times (killed, or out of memory)")
+        died = Outcome(asked[1].hash, 2, {}, 0.0, "the worker died, 2 times (killed, or out of memory)", "worker")
         assert first == [alone[0], died, *alone[2:]]
         assert sorted(counted.read_text().split()) == ["1", "2", "2", "3", "3", "4", "5"]
         assert workers.play(asked[2:]) == alone[2:]
@@ -206,7 +206,7 @@ def test_a_store_that_is_none_is_one_line(tmp_path: Path) -> None:
     for path, line in (
         (words, "file is not a database; it is not a store of runs; name another, or remove it"),
         (other, "is not a store of runs; name another, or remove it"),
-        (later, "has layout 99 and not 1; name another store, or remove it to begin anew"),
+        (later, "has layout 99 and not 2; name another store, or remove it to begin anew"),
         (tmp_path, "unable to open database file; name a file that can be written"),
     ):
         with pytest.raises(ScenarioError) as error:
@@ -273,7 +273,7 @@ def test_a_version_tells_observation_files_apart_and_a_run_leaves_no_market_behi
     import gc
 
     from abm.market import Market
-    from experiments.ensemble import _one, version
+    from experiments.one_run import Job, play_one, version
 
     small = abm.load("first-hour", clock={"end": "2026-02-05T00:01Z"})
     other = small.model_copy(update={"observations": "stylised.csv"})
@@ -281,5 +281,5 @@ def test_a_version_tells_observation_files_apart_and_a_run_leaves_no_market_behi
     assert version(f"{HERE}:close", small) != version(f"{HERE}:close", other)
     gc.collect()
     before = sum(isinstance(each, Market) for each in gc.get_objects())
-    _one(small, f"{HERE}:close")
+    play_one(small, Job(f"{HERE}:close"))
     assert sum(isinstance(each, Market) for each in gc.get_objects()) == before
