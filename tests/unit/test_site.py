@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _YAML = re.compile(r"^```yaml\n# (\S+\.yaml)(.*?)^```", re.MULTILINE | re.DOTALL)
 _LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?((?:https?:)?//[^\"'\s>]+)")
 
@@ -72,6 +74,30 @@ def test_scenarios_of_the_how_tos_run(name: str, text: str, tmp_path: Path) -> N
     market.run_for("1min")
     assert market.result().audit.passed
     assert market.result().summary["trades"] > 0
+
+
+def test_examples_of_the_readme_run() -> None:
+    examples = _PYTHON.findall((ROOT / "README.md").read_text("utf-8"))
+    assert len(examples) == 2
+    told: dict[str, Any] = {}
+    for example in examples:
+        exec(example, told)
+    assert told["book"].last == 100.5
+    assert told["mine"].equity > 9_000
+
+
+def test_the_how_to_for_a_trader_holds_as_it_is_written(tmp_path: Path) -> None:
+    """Its files are written as it says, and what is to be run runs; the contract is only collected, as every kind here passes it elsewhere."""
+    blocks = _PYTHON.findall((ROOT / "docs/how-to/new-trader.md").read_text("utf-8"))
+    for number, block in enumerate(blocks):
+        named = re.match(r"# (\S+\.py)\n", block)
+        (tmp_path / (named[1] if named else f"run_{number}.py")).write_text(block, "utf-8")
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
+    collect = ["-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "test_dip_buyers.py"]
+    for arguments in (["run_0.py"], ["run_2.py"], collect):
+        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, env=paths)
+        assert done.returncode == 0, done.stderr + done.stdout
+    assert "test_it_survives_a_halt" in done.stdout
 
 
 def test_the_reference_of_commands_has_every_command_and_option() -> None:
