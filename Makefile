@@ -1,5 +1,5 @@
 # Everything runs in .venv, which tools/install makes from the lock. Paths are relative, so that the checkout may lie in a folder with spaces.
-.PHONY: help install demo test lint statistical bench bench-clearing bench-traders bench-peers app lock clean
+.PHONY: help install demo test lint statistical bench bench-clearing bench-traders bench-peers app docs lessons lock clean
 
 help:
 	@echo "make demo         run the week of February 2026 on bitcoin's books and say where its run folder is"
@@ -11,6 +11,8 @@ help:
 	@echo "make bench-traders  speed of whole runs: a million accounts with their traders"
 	@echo "make bench-peers  speed of the exchange beside other packages, each in an environment of its own"
 	@echo "make app          the application in the browser (not there yet)"
+	@echo "make docs         the documentation as pages to read offline, in site/"
+	@echo "make lessons      the lessons as notebooks to work in, in runs/lessons/"
 	@echo "make lock         requirements.lock from pyproject.toml (UPGRADE=--upgrade for newer versions)"
 	@echo "make clean        remove environments, caches and build results; runs/ stays"
 
@@ -47,11 +49,18 @@ bench-peers: install
 app:
 	@echo "make app: the application in the browser is not there yet" >&2; exit 2
 
+docs: install
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict
+	@echo "site/index.html"
+
+lessons: install
+	@.venv/bin/python -m tools.site.lessons
+
 lock: install
 	@.venv/bin/python -m uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.12 --generate-hashes \
 		--no-header --no-annotate --quiet $(UPGRADE) --output-file requirements.lock
 	@! grep -nE 'https?:|file:' requirements.lock
 
 clean:
-	rm -rf .venv .bench-peers dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .bench-peers dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find abm analysis experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +
