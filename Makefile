@@ -20,7 +20,7 @@ install:
 	@tools/install
 
 demo: install
-	@.venv/bin/abm run february-2026-quick
+	@folder=runs/demo-$$(date -u +%Y%m%dT%H%M%SZ); .venv/bin/abm run february-2026-quick --out "$$folder" && .venv/bin/abm report "$$folder"
 
 test: lint
 	.venv/bin/python -m pytest -n 2
