@@ -68,13 +68,17 @@ def execute(name: str) -> Path:
 
 
 def executed(name: str) -> Notebook:
-    """A lesson with its outputs, if it was executed as it is now; else without."""
+    """A lesson with what its code printed and drew, if that was executed as it is now; else without."""
     notebook, place = read(name), _ROOT / _NOTEBOOKS / "executed" / f"{name}.ipynb"
-    if not place.is_file():
-        return notebook
-    kept = nbformat.read(place, as_version=4)
-    same = [cell.source for cell in kept.cells] == [cell.source for cell in notebook.cells]
-    return kept if same else notebook
+    if place.is_file():
+        now, then = (
+            [cell for cell in book.cells if cell.cell_type == "code"]
+            for book in (notebook, nbformat.read(place, as_version=4))
+        )
+        if [cell.source for cell in now] == [cell.source for cell in then]:
+            for cell, played in zip(now, then, strict=True):
+                cell["outputs"] = played.outputs
+    return notebook
 
 
 # ------------------------------------------------------------------------------------------------------------ as a page
@@ -94,8 +98,12 @@ def page(name: str) -> tuple[str, dict[str, bytes]]:
 
 
 def _outputs(cell: Any, name: str, pictures: dict[str, bytes]) -> list[str]:
+    """What a cell printed and drew; not what the libraries of one machine warned of."""
+    outputs = [output for output in cell.get("outputs", ()) if output.get("name") != "stderr"]
     shown = []
-    for output in cell.get("outputs", ()):
+    if said := "".join(output.get("text", "") for output in outputs):
+        shown.append(f"```{{ .text .printed }}\n{said.rstrip()}\n```")
+    for output in outputs:
         data = output.get("data", {})
         if "image/png" in data:
             file = f"{name}-{len(pictures) + 1}.png"
@@ -104,7 +112,7 @@ def _outputs(cell: Any, name: str, pictures: dict[str, bytes]) -> list[str]:
         elif "text/html" in data:
             table = re.sub(r"<style.*?</style>", "", data["text/html"], flags=re.DOTALL)
             shown.append(f'<div class="printed">{" ".join(table.split())}</div>')
-        elif text := data.get("text/plain", output.get("text", "")):
+        elif text := data.get("text/plain"):
             shown.append(f"```{{ .text .printed }}\n{text.rstrip()}\n```")
     return shown
 
