@@ -100,6 +100,7 @@ def page(name: str) -> tuple[str, dict[str, bytes]]:
 def _outputs(cell: Any, name: str, pictures: dict[str, bytes]) -> list[str]:
     """What a cell printed and drew; not what the libraries of one machine warned of."""
     outputs = [output for output in cell.get("outputs", ()) if output.get("name") != "stderr"]
+    drawn = any("image/png" in output.get("data", {}) for output in outputs)
     shown = []
     if said := "".join(output.get("text", "") for output in outputs):
         shown.append(f"```{{ .text .printed }}\n{said.rstrip()}\n```")
@@ -112,7 +113,7 @@ def _outputs(cell: Any, name: str, pictures: dict[str, bytes]) -> list[str]:
         elif "text/html" in data:
             table = re.sub(r"<style.*?</style>", "", data["text/html"], flags=re.DOTALL)
             shown.append(f'<div class="printed">{" ".join(table.split())}</div>')
-        elif text := data.get("text/plain"):
+        elif (text := data.get("text/plain")) and not drawn:  # beside a picture that is only the name of a legend
             shown.append(f"```{{ .text .printed }}\n{text.rstrip()}\n```")
     return shown
 
