@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.ablate import ablate
+from experiments.app.serve import app as app_command
 from experiments.attribute import attribute
 from experiments.bench import app as bench
 from experiments.calibrate import calibrate
@@ -264,6 +265,7 @@ app.command()(_answers(forecast))
 app.command()(_answers(calibrate))
 app.command()(_answers(chain))
 app.command()(_answers(network))
+app.command("app")(_answers(app_command))
 
 
 @app.command(
