@@ -12,6 +12,8 @@ _STYLE = """
 .wrong::before { content: "! "; }
 """
 _SLIDER = ":host { min-width: 90px; } .bk-slider-title { display: none; }"
+# What is written beside it is enough for who sees; the label is for who does not
+_BOX = "label { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }"
 _SWITCH_STYLE = ":host { font-size: 14px; } label { gap: 6px; }"
 
 
@@ -59,7 +61,12 @@ class Field:
             show_value=False, sizing_mode="stretch_width", margin=(4, 12), stylesheets=[_SLIDER],
         )  # fmt: skip
         self._box = pn.widgets.TextInput(
-            name="", value=f"{value:g}", width=62, margin=(0, 8, 0, 0), description=None, placeholder=f"{self._own:g}"
+            name=label,
+            value=f"{value:g}",
+            width=62,
+            margin=(0, 8, 0, 0),
+            placeholder=f"{self._own:g}",
+            stylesheets=[_BOX],
         )
         self._bar.param.watch(lambda event: self._set(event.new), "value_throttled")
         self._bar.param.watch(lambda event: self._show(event.new), "value")

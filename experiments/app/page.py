@@ -1,17 +1,17 @@
 """The page of one visitor: what he sets, the two runs that he sees, and the beat in which pictures are sent."""
 
 import time
-from collections import deque
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import panel as pn
 from bokeh.io import curdoc
 from bokeh.models import ColumnDataSource, CustomJS, Div
 
-from abm.scenario import ScenarioError, load, scenario_files
+from abm.scenario import ScenarioError, scenario_files
 from experiments.app.controls import MOST_SEED, Changeable, Value
 from experiments.app.fields import Fields
 from experiments.app.pictures import Times
@@ -84,7 +84,6 @@ class Page:
         self._comparing = asked.get("compare") == "1"
         self._sent = self._drawn = 0
         self._sent_at = 0.0
-        self._drawn_at: deque[float] = deque(maxlen=40)
         self._make_bar()
         self._compare(self._comparing)
         self._say(". ".join(wrong), "wrong")
@@ -151,7 +150,6 @@ class Page:
         self._pulse, self._echo = ColumnDataSource({"n": [0]}), ColumnDataSource({"n": [0]})
         self._keys = ColumnDataSource({"key": [""], "count": [0]}, name="keys")
         self._pulse.js_on_change("data", CustomJS(args={"pulse": self._pulse, "echo": self._echo}, code=_DRAWN))
-        self._sides["A"].price.plot.tags = [self._pulse, self._echo, self._keys]
         self._echo.on_change("data", lambda _attr, _old, new: self._note_drawn(int(new["n"][0])))
         self._keys.on_change("data", lambda _attr, _old, new: self._press(str(new["key"][0])))
         margin = any(each.margin for each in self._changeable.scenario.instruments.values())
@@ -164,7 +162,9 @@ window.dispatchEvent(new Event("resize"));
 """,
         )
         self._flags.js_on_change("data", flag)
-        self._sides["A"].price.plot.tags = [self._pulse, self._echo, self._keys, self._flags]
+        self._visible = ColumnDataSource({"part": [""]}, name="visible")
+        self._visible.on_change("data", lambda _attr, _old, new: self._see({str(part) for part in new["part"]}))
+        self._sides["A"].price.plot.tags = [self._pulse, self._echo, self._keys, self._flags, self._visible]
         document.js_on_event("document_ready", flag)
         document.add_periodic_callback(self.beat, _BEAT)
 
@@ -190,9 +190,13 @@ window.dispatchEvent(new Event("resize"));
             self._sent_at = time.monotonic()
             self._pulse.data = {"n": [self._sent]}
 
+    def _see(self, parts: set[str]) -> None:
+        """Note which pictures can be seen."""
+        for side in self._sides.values():
+            side.see(parts)
+
     def _note_drawn(self, number: int) -> None:
         self._drawn = number
-        self._drawn_at.append(time.monotonic())
 
     def _seen(self) -> list[Side]:
         return list(self._sides.values()) if self._comparing else [self._sides["A"]]
@@ -317,8 +321,6 @@ window.dispatchEvent(new Event("resize"));
                 )
         if self._comparing:
             asked["compare"] = "1"
-        from urllib.parse import urlencode
-
         location.search = f"?{urlencode(asked, safe=':,')}"
 
     def close(self) -> None:
@@ -363,6 +365,3 @@ def _given(changeable: Changeable, text: str, wrong: list[str]) -> dict[str, Val
         except ScenarioError as error:
             wrong.append(str(error)[:200])
     return given
-
-
-__all__ = ["DEFAULT", "Page", "load"]

@@ -147,6 +147,15 @@ class Price:
         self.other.data = {"t": [], "mid": []}
 
 
+def _same(first: Any, second: Any) -> bool:
+    """Whether two sets of arrays are equal: what has not changed is not drawn again."""
+    return (
+        first is not None
+        and second is not None
+        and all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    )
+
+
 class Ladder:
     """What is bid and offered at prices near the mid."""
 
@@ -157,6 +166,7 @@ class Ladder:
         plot.yaxis.visible, plot.ygrid.grid_line_color = False, None
         empty: dict[str, list[Any]] = {"y": [], "amount": [], "price": [], "said": []}
         self.sides = []
+        self._drawn: Any = None
         for colour, hatch in ((BLUE, " "), (ORANGE, "/")):
             source = ColumnDataSource(empty)
             plot.hbar(
@@ -178,6 +188,9 @@ class Ladder:
     def show(self, seen: Traded) -> None:
         """Draw the rungs anew: there are twenty."""
         width, *sides = seen.ladder
+        if _same(self._drawn, sides):
+            return
+        self._drawn = sides
         digits = max(0, -math.floor(math.log10(width)))
         most = max(float(side[1].max(initial=0.0)) for side in sides) / _MILLION
         for source, (price, amount), sign in zip(self.sides, sides, (-1, 1), strict=True):
@@ -205,6 +218,7 @@ class Depth:
         plot.xaxis.ticker.desired_num_ticks = 4
         plot.y_range = DataRange1d(start=0)
         self.sides = []
+        self._drawn: Any = None
         for colour, name in ((BLUE, "bids"), (ORANGE, "offers")):
             source = ColumnDataSource({"x": [], "y": []})
             plot.varea("x", 0, "y", source=source, fill_color=colour, fill_alpha=0.35)
@@ -216,6 +230,9 @@ class Depth:
 
     def show(self, seen: Traded) -> None:
         """Draw both sides anew."""
+        if _same(self._drawn, seen.depth):
+            return
+        self._drawn = seen.depth
         for source, (price, amount) in zip(self.sides, seen.depth, strict=True):
             source.data = {"x": price, "y": amount / _MILLION}
 
@@ -228,6 +245,7 @@ class LiquidationMap:
         plot.y_range = DataRange1d(start=0)
         plot.xaxis.axis_label = "if the price moves by (%)"
         self.sources = {}
+        self._drawn: Any = None
         for name, sign, colour, hatch in (("longs", -1, RED, " "), ("shorts", 1, BLUE, "/")):
             middles = sign * (np.arange(FAR) + 0.5)
             source = ColumnDataSource({"x": middles, "amount": np.zeros(FAR)})
@@ -244,8 +262,9 @@ class LiquidationMap:
 
     def show(self, seen: Traded) -> None:
         """Patch the heights."""
-        if seen.map is None:
+        if seen.map is None or _same(self._drawn, seen.map):
             return
+        self._drawn = seen.map
         for source, amounts in zip(self.sources.values(), seen.map[1:], strict=True):
             source.patch({"amount": [(slice(0, FAR), amounts / _MILLION)]})
 
@@ -266,6 +285,7 @@ class Volume:
         self.reasons: list[str] = []
         """Those that there were so far, in the order in which they are stacked."""
         self._sent = 0
+        self._going: Any = None
 
     def show(self, seen: Traded) -> None:
         """Add what is new."""
@@ -277,7 +297,10 @@ class Volume:
         if last > self._sent:
             self.over.stream(self._bars(amounts, self._sent, last))
             self._sent = last
-        self.going.data = self._bars(amounts, last, last + 1)
+        going = amounts[:, last]
+        if not np.array_equal(going, self._going):
+            self._going = going
+            self.going.data = self._bars(amounts, last, last + 1)
 
     def _bars(self, amounts: Any, first: int, until: int) -> dict[str, Any]:
         part = amounts[:, first:until].T
@@ -295,7 +318,7 @@ class Volume:
     def clear(self) -> None:
         """Begin anew."""
         self.over.data, self.going.data = _no_bars(), _no_bars()
-        self.reasons, self._sent = [], 0
+        self.reasons, self._sent, self._going = [], 0, None
 
 
 def _no_bars() -> dict[str, Any]:
@@ -372,9 +395,9 @@ class ContagionNetwork:
 
     def show(self, nodes: list[dict[str, Any]], edges: list[tuple[str, str, str]]) -> None:
         """Give the nodes other colours; their places stay."""
-        if not nodes or nodes is self._drawn:
+        if not nodes or repr(nodes) == self._drawn:
             return
-        self._drawn = nodes
+        self._drawn = repr(nodes)
         if any(node["node"] not in self._places for node in nodes):
             self._places = _places(nodes)
             self.edges.data = {"x0": [], "y0": [], "x1": [], "y1": []}

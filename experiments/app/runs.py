@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Runs:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._running: set[Run] = set()
+        self._lock = threading.Lock()  # pages are served in several threads
         kind = "forkserver" if sys.platform != "win32" else "spawn"
         self._context = multiprocessing.get_context(kind)
         if kind == "forkserver":  # what is loaded once needs not be loaded for each run
@@ -49,14 +51,15 @@ class Runs:
         Raises:
             Busy: There are as many as there may be.
         """
-        self._running = {run for run in self._running if run.alive}
-        if len(self._running) >= self.limits.runs:
-            raise Busy(
-                f"{len(self._running)} runs are going on here, and no more may at once; try again when one is over"
-            )
-        run = Run(self._context, scenario, changes, self.limits)
-        self._running.add(run)
-        return run
+        with self._lock:
+            self._running = {run for run in self._running if run.alive}
+            if len(self._running) >= self.limits.runs:
+                raise Busy(
+                    f"{len(self._running)} runs are going on here, and no more may at once; try again when one is over"
+                )
+            run = Run(self._context, scenario, changes, self.limits)
+            self._running.add(run)
+            return run
 
     def close(self) -> None:
         """End all of them."""
@@ -75,6 +78,7 @@ class Run:
         self._process.start()
         other.close()  # so that the pipe ends when the process does
         self._limits, self._began = limits, time.monotonic()
+        self._lock = threading.RLock()  # who closes it may be in another thread than who looks at it
         self.newest: Snapshot | None = None
         """The last snapshot that came."""
         self.failed = ""
@@ -92,6 +96,10 @@ class Run:
 
     def look(self) -> bool:
         """Take in what has come; whether there is anything new."""
+        with self._lock:
+            return self._look()
+
+    def _look(self) -> bool:
         if self.failed or (self.newest is not None and self.newest.over):
             return False
         before = self.newest
@@ -117,7 +125,8 @@ class Run:
 
     def close(self) -> None:
         """End it now."""
-        if self._process.is_alive():
-            self._process.kill()
-        self._process.join(1.0)
-        self._pipe.close()
+        with self._lock:
+            if self._process.is_alive():
+                self._process.kill()
+            self._process.join(1.0)
+            self._pipe.close()

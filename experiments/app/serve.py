@@ -61,6 +61,8 @@ def serve(keeper: Any, port: int, address: str, origins: list[str], show: bool) 
     if show:
         server.show("/")
     loop = IOLoop.current()
+    # Panel 1.10 begins this with the first event of a visitor, in a thread where it never gets started, and tries again without end
+    loop.add_callback(pn.state._schedule_busy_cleanup)
     try:
         loop.start()
     finally:

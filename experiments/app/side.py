@@ -1,6 +1,6 @@
 """One of the two runs of a page: its process, its pictures, and what is said of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from html import escape
 from typing import Any
 
@@ -77,6 +77,7 @@ class Side:
             Div(text="", stylesheets=[_HTML], sizing_mode="stretch_width", margin=0) for _ in range(4)
         )
         self._shown: Snapshot | None = None
+        self._seen = {name.rpartition("_")[0] for name in self.roots()}  # what can be seen; all until the browser tells
         self.watch(next(iter(self._scenario.instruments)))
         self.clear()
 
@@ -157,7 +158,6 @@ class Side:
     def _clear_traded(self) -> None:
         for picture in (self.price, self._volume, self._interest, self._funding):
             picture.clear()
-        self._legend_of: list[str] = []
         self._legend.text = ""
 
     def show(self) -> bool:
@@ -175,21 +175,38 @@ class Side:
             return False
         before, self._shown = self._shown, new
         seen, bets = new.traded[self._watched], new.traded[self._bets]
-        for picture in (self._ladder, self._depth, self._volume):
-            picture.show(seen)
-        for picture in (self._map, self._interest, self._funding):
-            picture.show(bets)
-        self.price.show(seen, bets, new.seconds)
-        if self._legend_of != self._volume.reasons:
-            self._legend_of = self._volume.reasons
-            self._legend.text = legend_html(self._legend_of)
-        self._network.show(new.nodes, new.edges)
         self._status.text = self._said_of(new, seen, bets)
-        if before is None or new.stages is not before.stages:
+        if before is None or new.stages != before.stages:
             self._stages.text = stages_html(new.stages, self._times, new.seconds, self._times.grid.calm)
-        if before is None or new.facts is not before.facts:
-            self._facts.text = facts_html(new.facts, bool(self._scenario.observations))
+        self._draw(new, seen, bets)
         return True
+
+    def _draw(self, new: Snapshot, seen: Traded, bets: Traded) -> None:
+        """Draw what can be seen; what cannot catches up when it is looked at."""
+        pictures = {
+            "ladder": lambda: self._ladder.show(seen),
+            "depth": lambda: self._depth.show(seen),
+            "map": lambda: self._map.show(bets),
+            "volume": lambda: self._show_volume(seen),
+            "interest": lambda: (self._interest.show(bets), self._funding.show(bets)),
+            "price": lambda: self.price.show(seen, bets, new.seconds),
+            "network": lambda: self._network.show(new.nodes, new.edges),
+            "facts": lambda: _say(self._facts, facts_html(new.facts, bool(self._scenario.observations))),
+        }
+        for name, show in pictures.items():
+            if name in self._seen:
+                show()
+
+    def _show_volume(self, seen: Traded) -> None:
+        self._volume.show(seen)
+        _say(self._legend, legend_html(self._volume.reasons))
+
+    def see(self, parts: Collection[str]) -> None:
+        """Note what of this run can be seen now, and draw what has not been drawn while it could not."""
+        mine = {part.rpartition("_")[0] for part in parts if part.endswith(f"_{self.name.lower()}")}
+        fresh, self._seen = mine - self._seen, mine
+        if fresh and self._shown is not None:
+            self._draw(self._shown, self._shown.traded[self._watched], self._shown.traded[self._bets])
 
     def traded(self) -> Traded | None:
         """What is known of the instrument that is shown."""
