@@ -243,12 +243,12 @@ window.dispatchEvent(new Event("resize"));
         """Begin what has not begun, or is over; whether there is something to be told now."""
         if any(side.going for side in self._seen()) and all(side.run is not None for side in self._seen()):
             return True
+        fresh = [side for side in self._seen() if not side.going]
         try:
-            for side in self._seen():
-                if not side.going:
-                    side.begin(self._runs, self._seed, self._fields.settings(side.name))
+            for side in fresh:
+                side.begin(self._runs, self._seed, self._fields.settings(side.name))
         except (Busy, ScenarioError) as error:
-            for side in self._seen():
+            for side in fresh:
                 side.end()
             self._say(str(error), "wrong")
             return False
@@ -345,8 +345,9 @@ def _changeable(name: str, wrong: list[str]) -> Changeable:
 
 
 def _seed(text: str, before: int, wrong: list[str]) -> int:
-    if text.strip().isdecimal() and int(text) <= MOST_SEED:
-        return int(text)
+    digits = text.strip()
+    if digits.isdecimal() and len(digits) <= 16 and int(digits) <= MOST_SEED:
+        return int(digits)
     wrong.append(f"Seed: write a whole number from 0 on, such as {before}")
     return before
 

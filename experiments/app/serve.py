@@ -40,21 +40,25 @@ def serve(keeper: Any, port: int, address: str, origins: list[str], show: bool) 
     from bokeh.settings import settings
     from tornado.ioloop import IOLoop
 
+    from abm.scenario import ScenarioError
     from experiments.progress import say
 
     settings.resources = "server"
     pn.extension()
-    server = pn.io.server.get_server(
-        {"/": lambda: session(keeper)},
-        port=port,
-        address=address,
-        websocket_origin=origins or None,
-        show=False,
-        start=False,
-        title="exit-cascade",
-        unused_session_lifetime_milliseconds=10_000,
-        check_unused_sessions_milliseconds=1_000,
-    )
+    try:
+        server = pn.io.server.get_server(
+            {"/": lambda: session(keeper)},
+            port=port,
+            address=address,
+            websocket_origin=origins or None,
+            show=False,
+            start=False,
+            title="exit-cascade",
+            unused_session_lifetime_milliseconds=10_000,
+            check_unused_sessions_milliseconds=1_000,
+        )
+    except OSError as error:
+        raise ScenarioError(f"{address}:{port}: {error.strerror}; choose another with --port (0: any)") from None
     server.start()
     url = f"http://{'localhost' if address in ('127.0.0.1', '0.0.0.0') else address}:{server.port}/"
     say(f"{url} (Ctrl-C ends it)")
@@ -65,6 +69,8 @@ def serve(keeper: Any, port: int, address: str, origins: list[str], show: bool) 
     loop.add_callback(pn.state._schedule_busy_cleanup)
     try:
         loop.start()
+    except KeyboardInterrupt:  # how it is ended
+        pass
     finally:
         server.stop()
 

@@ -3,10 +3,12 @@
 Screenshots are kept in `runs/app-screenshots`, or where ABM_SCREENSHOTS says.
 """
 
+import base64
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +156,22 @@ def test_a_second_visitor_has_a_state_of_his_own_and_runs_are_bounded(chromium, 
     assert not first.errors + third.errors
     first.leave()
     third.leave()
+
+
+def test_only_pages_of_its_own_address_are_answered(server):
+    """A page of somebody else's, open in the same browser, gets no socket; and nobody gets one from another machine."""
+    where = urlsplit(server)
+    for origin, status in ((server.rstrip("/"), "101"), ("http://elsewhere.example", "403")):
+        with socket.create_connection(("127.0.0.1", where.port), timeout=60) as line:
+            key = base64.b64encode(bytes(16)).decode()
+            head = f"GET /ws HTTP/1.1\r\nHost: {where.netloc}\r\nOrigin: {origin}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            line.sendall(f"{head}Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+            answer = line.recv(100).decode().split()[1]
+        assert answer == status
+    outside = socket.gethostbyname(socket.gethostname())
+    if not outside.startswith("127."):
+        with pytest.raises((ConnectionRefusedError, TimeoutError)):
+            socket.create_connection((outside, where.port), timeout=5)
 
 
 @pytest.mark.parametrize(
