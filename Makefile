@@ -10,9 +10,9 @@ help:
 	@echo "make bench-clearing  the same with margin, positions and liquidations of up to a million accounts"
 	@echo "make bench-traders  speed of whole runs: a million accounts with their traders"
 	@echo "make bench-peers  speed of the exchange beside other packages, each in an environment of its own"
-	@echo "make app          the application in the browser (not there yet)"
 	@echo "make docs         the documentation as pages to read offline, in site/"
 	@echo "make lessons      the lessons as notebooks to work in, in runs/lessons/"
+	@echo "make app          the application in the browser"
 	@echo "make lock         requirements.lock from pyproject.toml (UPGRADE=--upgrade for newer versions)"
 	@echo "make clean        remove environments, caches and build results; runs/ stays"
 
@@ -46,8 +46,8 @@ bench-peers: install
 	@.venv/bin/python -m experiments.bench.peers
 	@.venv/bin/abm bench --peers
 
-app:
-	@echo "make app: the application in the browser is not there yet" >&2; exit 2
+app: install
+	@.venv/bin/abm app
 
 docs: install
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict

@@ -593,11 +593,12 @@ class Recorder:
             }
         ).reset_index(drop=True)
 
-    def _bars_table(self) -> pd.DataFrame:
+    def bars_table(self, since: int = 0) -> pd.DataFrame:
+        """The bars that are closed, from the row `since` on; see `Result.bars`."""
         columns = ["time", "instrument", "open", "high", "low", "close", "volume", "trades", "mid", "spread_bps"]
         ends = ("", *(f"_{bps:g}bp" for bps in self._market.scenario.recording.profile_bps))
         table = pd.DataFrame(
-            self._bars,
+            self._bars[since:],
             columns=[
                 *columns,
                 *(f"{side}_depth{end}" for end in ends for side in ("bid", "ask")),
@@ -607,8 +608,11 @@ class Recorder:
         table["time"] = self._utc(table["time"].to_numpy(np.int64))
         return table
 
-    def _flows_table(self) -> pd.DataFrame:
-        table = pd.DataFrame(self._flows, columns=["time", "instrument", "role", "reason", "volume", "notional"])
+    def flows_table(self, since: int = 0) -> pd.DataFrame:
+        """Volume by reason in the bars that are closed, from the row `since` on; see `Result.flows`."""
+        table = pd.DataFrame(
+            self._flows[since:], columns=["time", "instrument", "role", "reason", "volume", "notional"]
+        )
         table["time"] = self._utc(table["time"].to_numpy(np.int64))
         return table
 
@@ -666,7 +670,7 @@ class Recorder:
         audit = market.house.audit()
         beside = (f"{p.name}: {fault}" for p in market.populations for fault in p.faults())
         audit = replace(audit, faults=(*audit.faults, *beside))
-        bars = self._bars_table()
+        bars = self.bars_table()
         network, nodes = self._network_tables()
         summary: dict[str, Any] = {
             "scenario": scenario.name,
@@ -698,7 +702,7 @@ class Recorder:
             audit=audit,
             scenario=scenario.model_dump(mode="json"),
             bars=bars,
-            flows=self._flows_table(),
+            flows=self.flows_table(),
             moves=self._moves_table(),
             gauges=self._gauges_table(),
             liquidations=self.liquidations_table(),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.ablate import ablate
+from experiments.app.serve import app as app_command
 from experiments.attribute import attribute
 from experiments.bench import app as bench
 from experiments.calibrate import calibrate
@@ -291,6 +292,7 @@ app.command()(_answers(chain))
 app.command()(_answers(network))
 app.command()(_answers(report))
 app.command()(_answers(export))
+app.command("app")(_answers(app_command))
 
 
 @app.command(

@@ -1,0 +1,1 @@
+"""The application in the browser: scenarios with sliders, run live, two side by side. Command `abm app`."""
