@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PAT
 
 PLACE = Path(os.environ.get("ABM_SCREENSHOTS", "runs/app-screenshots"))
 PATIENCE = 90_000  # milliseconds; a busy machine takes its time
+playwright.expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ class Visitor:
     def wait(self, pattern, run="a"):
         """Wait until the line of a run says something."""
         place = self.page.locator(f"#run-{run} .bk-clearfix").first
-        playwright.expect(place).to_contain_text(re.compile(pattern), timeout=PATIENCE)
+        playwright.expect(place).to_contain_text(re.compile(pattern))
         return self.status(run)
 
     def price(self, run="a"):

@@ -10,32 +10,12 @@ import pytest
 from abm.market import Market
 from abm.scenario import load_with
 from experiments.app.runs import Busy, Limits, Runs
-from experiments.app.snapshot import COLUMNS, Grid, Watch, partner
+from experiments.app.snapshot import COLUMNS, Grid, partner
 from experiments.app.worker import Order
 
-CHANGES = [
-    {"clock": {"start": "2026-02-05T14:00Z", "end": "2026-02-05T17:00Z"}},
-    {"traders": {"leverage_btc": {"accounts": 3000}, "retail": {"accounts": 500}, "short_sellers": {"accounts": 50}}},
-    {"fundamentals": {"btc-spot": {"volatility": 4.0}}},
-    {"links": dict.fromkeys(("news", "panic", "leverage"))},
-]
-"""Three hours of the event's books that are over in a second or two, and in which some are liquidated."""
 
-
-@pytest.fixture(scope="module")
-def watched():
-    """A run that is watched all along: its snapshots, and its result."""
-    market = Market(load_with("february-2026-quick", CHANGES))
-    watch, snapshots = Watch(market), []
-    while market.steps_done < market.scenario.clock.steps:
-        snapshots.append(watch.take("btc-spot", 1.0, True, 0.0))
-        market.run_for(20)
-    snapshots.append(watch.take("btc-spot", 1.0, True, 0.0))
-    return snapshots, market.result()
-
-
-def test_who_watches_changes_nothing(watched):
-    market = Market(load_with("february-2026-quick", CHANGES))
+def test_who_watches_changes_nothing(watched, scenario):
+    market = Market(scenario)
     market.run_for(market.scenario.clock.steps)
     assert market.result().summary["event_log_hash"] == watched[1].summary["event_log_hash"]
 
@@ -61,10 +41,10 @@ def test_the_last_snapshot_says_what_the_result_says(watched):
         assert seen.bars["time"][-1] == 3 * 3600
 
 
-def test_stages_set_in_when_the_rules_say(watched):
+def test_stages_set_in_when_the_rules_say(watched, scenario):
     (*_, last), result = watched
     start = result.bars["time"].iloc[0]
-    table = result.stages(calm=f"{Grid.of(load_with('february-2026-quick', CHANGES)).calm:g}s")
+    table = result.stages(calm=f"{Grid.of(scenario).calm:g}s")
     expected = {
         row.stage: None if row.onset is None or row.onset != row.onset else (row.onset - start).total_seconds()
         for row in table.itertuples()
