@@ -36,7 +36,7 @@ def ablate(
         str, typer.Option(help="Whose drawdown, spread and so on.", show_default="the first instrument")
     ] = "",
     set_: Set = None,
-    store: Store = None,
+    store: Store = "",
     workers: Workers = 1,
     scheduler: Scheduler = "",
     csv: Annotated[Path | None, typer.Option(help="Write the table here.", show_default=False)] = None,

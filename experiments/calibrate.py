@@ -33,7 +33,8 @@ def calibrate(
     store: Annotated[
         str,
         typer.Option(
-            help="State of the search: SQLite file, or URL of a database.",
+            metavar="PATH|URL",
+            help="State of the search: a file, or a database that several commands may share (postgresql://...).",
             show_default="runs/calibrations/NAME.sqlite",
         ),
     ] = "",
@@ -52,30 +53,35 @@ def calibrate(
     """
     from abm.scenario import ScenarioError
     from experiments.calibrate_spec import read_spec
-    from experiments.calibrate_study import MEASURE, Search, shown
+    from experiments.calibrate_study import MEASURE, Search
     from experiments.calibrate_study import curvature as measure_curvature
+    from experiments.database import is_url, shown
     from experiments.ensemble import Ensemble
 
     problem = read_spec(spec)
     place = out or HOME / problem.name
     _check(place)
     where = store or str(HOME / f"{problem.name}.sqlite")
-    runs = HOME / f"{problem.name}.runs.sqlite" if "://" in where else Path(where).with_suffix(".runs.sqlite")
+    runs = where if is_url(where) else Path(where).with_suffix(".runs.sqlite")
+    at_once = problem.spec.batch if scheduler else -(-workers // len(problem.spec.seeds))
     silent = json or quiet
     try:
         with Ensemble(MEASURE, store=runs, workers=workers, scheduler=scheduler) as ensemble:
             search = Search(problem, where)
             try:
-                trials = search.run(ensemble, silent)
+                trials = search.run(ensemble, silent, at_once)
+                best = min(trials, key=lambda trial: trial.loss)
+                with search.alone("" if silent else "another command measures the curvature; waiting for it"):
+                    around = None if best.error or not curvature else measure_curvature(problem, best, ensemble, silent)
+                    rows = problem.rows([run.measures for run in _again(problem, best, ensemble)])
             finally:
                 search.close()
-            best = min(trials, key=lambda trial: trial.loss)
-            around = None if best.error or not curvature else measure_curvature(problem, best, ensemble, silent)
-            rows = problem.rows([run.measures for run in _again(problem, best, ensemble)])
     except KeyboardInterrupt as stop:
         if stop.args:
             raise
-        raise KeyboardInterrupt(f"what was played is kept in {runs}; the same command goes on from there") from None
+        raise KeyboardInterrupt(
+            f"what was played is kept in {shown(runs)}; the same command goes on from there"
+        ) from None
     found = Found(problem, trials, best, rows, around)
     try:
         _keep(found, place)

@@ -2,26 +2,31 @@
 
 import contextlib
 import json
-import re
 import sqlite3
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+import sqlalchemy
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from abm.scenario import ABOUT, Scenario, ScenarioError
 from analysis.calibration import Direction, Floats, Parameter, Precision, identifiability, medians, terms
+from experiments.calibrate_held import GRACE, Held
 from experiments.calibrate_spec import Problem
+from experiments.database import alone, is_url, options, shown, told, url_of
 from experiments.ensemble import Ensemble, Outcome
 from experiments.one_run import version
+from experiments.progress import say
 
 MEASURE = "analysis.compare:measured"
+_LOOK = 1.0  # seconds between two looks at whether a trial has become free
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,9 @@ class Played:
 class Search:
     """The trials of a calibration in a database: those that are over, and the next batch.
 
+    In a database that is shared several commands are at one search, each at trials of its own: a batch is asked for by one of them, and a
+    trial belongs to whoever holds it, as Optuna's table of heartbeats says. One whose holder is silent for `GRACE` seconds is free again.
+
     Args:
         problem: What is searched for.
         storage: Path of a SQLite file, or URL of a database.
@@ -51,49 +59,80 @@ class Search:
     def __init__(self, problem: Problem, storage: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._problem, self._where = problem, shown(storage)
-        url = storage
-        if "://" not in storage:
-            path = Path(storage).absolute()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _not_another(path)
-            url = f"sqlite:///{path}"
+        self._shared, self._waited = is_url(storage), False
+        if not self._shared:
+            _not_another(Path(storage))
+        url = url_of(storage)
         with self._told():
-            self._storage = optuna.storages.RDBStorage(url)
-            self._study = optuna.create_study(
-                storage=self._storage, study_name=problem.name, direction="minimize", load_if_exists=True
-            )
-            try:
-                self._same()
-            except ScenarioError:
-                self.close()
-                raise
+            self._engine = sqlalchemy.create_engine(url, **options(url))
+            with alone(self._engine, "studies"):  # tables that two make at once are an error
+                self._storage = optuna.storages.RDBStorage(
+                    url.render_as_string(hide_password=False), engine_kwargs=options(url)
+                )
+                self._study = optuna.create_study(
+                    storage=self._storage, study_name=problem.name, direction="minimize", load_if_exists=True
+                )
+                try:
+                    self._same()
+                except ScenarioError:
+                    self.close()
+                    raise
 
     def close(self) -> None:
         self._storage.remove_session()
         self._storage.engine.dispose()
+        self._engine.dispose()
 
-    def run(self, ensemble: Ensemble, silent: bool = False) -> list[Played]:
+    @contextlib.contextmanager
+    def alone(self, waiting: str = "") -> Iterator[None]:
+        """Let no other command at this search do meanwhile what it does so, too; `waiting` is said where one does."""
+        with self._told(), alone(self._engine, f"study {self._problem.name}", waiting):
+            yield
+
+    def run(self, ensemble: Ensemble, silent: bool = False, at_once: int = 1) -> list[Played]:
         """Play what is missing of all batches.
+
+        Args:
+            ensemble: Plays.
+            silent: Show no progress.
+            at_once: Trials to hold at once where others are at the search too; the first batch, and all where nobody is, are held whole.
 
         Raises:
             ScenarioError: Every trial of the first batch failed, or none says anything of a target; nothing is told then. Or
-                another command is at the same search.
+                another command is at the same file.
         """
         spec = self._problem.spec
-        for first in range(0, spec.trials, spec.batch):
-            with self._told():
-                waiting = [trial for number in range(first, first + spec.batch) if (trial := self._trial(number))]
-            if not waiting:
-                continue
-            label = f"trials {first + 1} to {first + spec.batch} of {spec.trials}"
-            outcomes = _play(self._problem, [trial.params for trial in waiting], ensemble, label, silent)
-            if first == 0:
-                self._sound(outcomes)
-            with self._told():
-                for trial, runs in zip(waiting, outcomes, strict=True):
-                    self._tell(trial, runs)
+        with Held(self._storage) if self._shared else contextlib.nullcontext() as held:
+            for first in range(0, spec.trials, spec.batch):
+                while self._some(first, spec.batch if first == 0 else at_once, ensemble, silent, held):
+                    pass
         with self._told():
             return [_over(trial) for trial in self._study.get_trials(states=(TrialState.COMPLETE,))]
+
+    def _some(self, first: int, most: int, ensemble: Ensemble, silent: bool, held: Held | None) -> bool:
+        """Play some trials of a batch, or wait a moment where others hold all that are left; false if the batch is over."""
+        spec = self._problem.spec
+        label = f"trials {first + 1} to {first + spec.batch} of {spec.trials}"
+        with self.alone():
+            waiting = [trial for number in range(first, first + spec.batch) if (trial := self._trial(number))]
+            mine = held.take(waiting, most) if held else waiting
+        if not waiting:
+            return False
+        if not mine:
+            if not silent and not self._waited:
+                say(f"{label}: other commands hold those that are left (one that dies is noticed after {GRACE:g} s)")
+            self._waited = True
+            time.sleep(_LOOK)
+            return True
+        outcomes = _play(self._problem, [trial.params for trial in mine], ensemble, label, silent)
+        if first == 0:
+            self._sound(outcomes)
+        with self._told():
+            for trial, runs in zip(mine, outcomes, strict=True):
+                self._tell(trial, runs)
+                if held:
+                    held.told(trial)
+        return True
 
     def _trial(self, number: int) -> Trial | None:
         """A trial that is to be played: one that was asked for and not told, or the next; None if it is over.
@@ -128,9 +167,10 @@ class Search:
                 "moments", {name: None if np.isnan(value) else value for name, value in moments.items()}
             )
             trial.set_user_attr("error", next((run.error for run in runs if run.error), ""))
-            self._study.tell(trial, _loss(self._problem, runs))
+            self._study.tell(trial, _loss(self._problem, runs), skip_if_finished=self._shared)
         except optuna.exceptions.UpdateFinishedTrialError:
-            raise self._taken() from None
+            if not self._shared:  # there somebody else took it for dropped, and came to the same
+                raise self._taken() from None
 
     def _taken(self) -> ScenarioError:
         return ScenarioError(
@@ -165,21 +205,8 @@ class Search:
                     "go back to that, or name another --store"
                 )
 
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say in one line what the database met."""
-        try:
-            yield
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
-            cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error.__cause__ or error
-            line = " ".join(str(cause).split())
-            fix = "install its driver" if isinstance(cause, ImportError) else "see to the database"
-            raise ScenarioError(f"{self._where}: {line}; {fix}, or name another --store") from None
-
-
-def shown(storage: str) -> str:
-    """The path or URL without its password."""
-    return re.sub(r"(://[^:/@]+):[^/]*@", r"\1:***@", storage)
+    def _told(self) -> AbstractContextManager[None]:
+        return told(self._where)
 
 
 def _sampler(*seeds: int) -> optuna.samplers.BaseSampler:

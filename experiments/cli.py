@@ -20,8 +20,10 @@ from experiments.calibrate import calibrate
 from experiments.chain import chain, network
 from experiments.compare import compare as compare_command
 from experiments.forecast import forecast
+from experiments.phase import phase
 from experiments.progress import progress, say
 from experiments.reproduce import reproduce
+from experiments.sensitivity import sensitivity
 from experiments.stylised import stylised
 from experiments.sweep import sweep
 from experiments.tables import print_rows
@@ -264,6 +266,8 @@ app.command()(_answers(ablate))
 app.command()(_answers(forecast))
 app.command()(_answers(calibrate))
 app.command()(_answers(sweep))
+app.command()(_answers(sensitivity))
+app.command()(_answers(phase))
 app.command()(_answers(chain))
 app.command()(_answers(network))
 

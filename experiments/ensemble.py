@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from abm.scenario import Scenario, ScenarioError
 from analysis.sweep import table_file, whole_file
+from experiments.database import STAYS
 from experiments.one_run import FREE, Job, Limits, OtherVersion, Played, line, measured_by, play_one, too_long, version
 from experiments.progress import Advance, progress, say
-from experiments.store import STAYS, Outcome, Store
+from experiments.store import Outcome, Store
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
@@ -82,7 +83,7 @@ class Ensemble:
             raise ScenarioError(f"workers: {workers} is none; give 1 or more")
         self._job = Job(measure, limits, tuple(tables))
         self._workers, self._scheduler, self._folder = workers, scheduler, folder or Path()
-        self._begun: dict[str, tuple[float, str]] = {}  # by hash of a run: since when, and on which worker
+        self._begun: dict[str, _Begun] = {}  # by hash of a run
         self._store = Store(store, measure)
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
@@ -224,27 +225,25 @@ class Ensemble:
 
     def _stopped(self, client: "Client", flying: "dict[Any, _Flight]") -> Generator[Played]:
         """Those that are far over their time and have not stopped by themselves: their workers are begun anew."""
-        seconds = self._job.limits.seconds
-        if seconds is None:
-            return
         for flight in list(flying.values()):
-            since, worker = self._begun.get(flight.key, (time.monotonic(), ""))
-            if time.monotonic() - since < seconds + _GRACE:
+            begun = self._begun.get(flight.key)
+            if begun is None or time.monotonic() < begun.since + begun.seconds + _GRACE:
                 continue
             del flying[flight.future.key]
             client.cancel([flight.future], force=True)
             try:
-                client.restart_workers([worker], raise_for_error=False)
+                client.restart_workers([begun.worker], raise_for_error=False)
             except ValueError:  # nobody is there who could begin it anew
-                client.retire_workers([worker], close_workers=True)
-            yield flight.failed("run", too_long(self._job.limits), time.monotonic() - since)
+                client.retire_workers([begun.worker], close_workers=True)
+            yield flight.failed("run", too_long(self._job.limits), time.monotonic() - begun.since)
 
     def _listen(self, client: "Client") -> "Client":
-        """Have workers say when they begin a run."""
+        """Have workers say when they begin a run that has a limit."""
         topic = f"abm-{uuid.uuid4()}"
 
-        def begun(event: tuple[float, Mapping[str, str]]) -> None:
-            self._begun[event[1]["run"]] = time.monotonic(), event[1]["worker"]
+        def begun(event: tuple[float, Mapping[str, Any]]) -> None:
+            said = event[1]
+            self._begun[said["run"]] = _Begun(time.monotonic(), said["seconds"], said["worker"])
 
         client.subscribe_topic(topic, begun)
         self._job = replace(self._job, topic=topic)
@@ -281,6 +280,15 @@ class Ensemble:
             )
         self._client = self._listen(Client(self._cluster))
         return self._client
+
+
+class _Begun(NamedTuple):
+    """That a worker is at a run."""
+
+    since: float
+    seconds: float
+    """How long that may take."""
+    worker: str
 
 
 @dataclass(frozen=True)

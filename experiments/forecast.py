@@ -65,7 +65,7 @@ def forecast(
     ] = "",
     block: Annotated[str, typer.Option(help="Mean length of the blocks of played hours that are resampled.")] = "1d",
     set_: Set = None,
-    store: Store = None,
+    store: Store = "",
     workers: Workers = 1,
     scheduler: Scheduler = "",
     csv: Annotated[Path | None, typer.Option(help="Write the probabilities here.", show_default=False)] = None,

@@ -1,5 +1,6 @@
 """One run, wherever it is played: what is measured of it, which of its tables are kept, what it may take, and what went wrong where."""
 
+import contextlib
 import functools
 import gc
 import hashlib
@@ -30,7 +31,7 @@ class Limits(Frozen):
     """What a run may take."""
 
     seconds: float | None = Field(
-        None, gt=0, description="wall time of a run, with what it takes to build and to measure it", examples=[60]
+        None, gt=0, description="wall time of a run, with what it takes to build it", examples=[60]
     )
     gigabytes: float | None = Field(
         None, gt=0, description="memory by which the process may grow during a run", examples=[4]
@@ -51,7 +52,7 @@ class Job:
     tables: tuple[str, ...] = ()
     """Tables of the `Result` that are kept."""
     topic: str = ""
-    """Where a worker says that it begins a run; empty: nowhere."""
+    """Where a worker says that it begins a run, and by when it should be over; empty: nowhere."""
 
 
 class Played(NamedTuple):
@@ -91,8 +92,8 @@ def play_one(
     here = version(job.measure, scenario)
     if sender and sender != here:
         raise OtherVersion(f"has another version of the code ({here}) than the command ({sender})")
-    if job.topic:
-        _begun(job.topic, scenario.hash)
+    if job.limits.seconds is not None:
+        _begin(scenario, job)
     started, watch = time.perf_counter(), _Watch(job.limits, progress)
     measures: dict[str, float] = {}
     tables: dict[str, bytes] = {}
@@ -148,11 +149,28 @@ def _resident() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def _begun(topic: str, run: str) -> None:
-    from distributed import get_worker
+_COMPILING = 900.0  # seconds for what is compiled once on a machine, or loaded once by a process
+_warm = False
 
-    worker = get_worker()
-    worker.log_event(topic, {"run": run, "worker": worker.address})
+
+def _begin(scenario: Scenario, job: Job) -> None:
+    """Say by when the run should be over; what a process does only once does not count."""
+    global _warm
+    if not _warm:
+        _tell(job, scenario, _COMPILING)
+        with contextlib.suppress(Exception):  # what is wrong is wrong in the run, too
+            abm.Market(scenario).run_for(min(2, scenario.clock.steps))
+        _warm = True
+    _tell(job, scenario, job.limits.seconds or 0.0)
+
+
+def _tell(job: Job, scenario: Scenario, seconds: float) -> None:
+    """Where somebody listens, say within how many seconds there will be an answer."""
+    if job.topic:
+        from distributed import get_worker
+
+        worker = get_worker()
+        worker.log_event(job.topic, {"run": scenario.hash, "worker": worker.address, "seconds": seconds})
 
 
 def _taken(measure: str, result: Result) -> dict[str, float]:

@@ -20,7 +20,12 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value (abm schema); may be repeated."),
 ]
 Store = Annotated[
-    Path | None, typer.Option(help="File that keeps what runs came to.", show_default="below runs/, by the scenario")
+    str,
+    typer.Option(
+        metavar="PATH|URL",
+        help="What keeps what runs came to: a file, or a database (postgresql://...).",
+        show_default="below runs/, by the scenario",
+    ),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that play.")]
 Scheduler = Annotated[
@@ -77,7 +82,7 @@ def seeds_of(text: str) -> list[int]:
 def announce(
     runs: Sequence["Scenario"],
     measure: str,
-    store: Path,
+    store: Path | str,
     workers: int,
     what: str,
     tables: Sequence[str] = (),
@@ -94,13 +99,14 @@ def announce(
         tables: What is kept of each run beside its outcome.
         folder: Where.
     """
+    from experiments.database import is_url, shown
     from experiments.ensemble import Ensemble
 
-    there = store if "://" in str(store) or Path(store).exists() else None
-    with Ensemble(measure, store=there, tables=tables, folder=folder) as ensemble:
+    there = is_url(store) or Path(store).exists()
+    with Ensemble(measure, store=store if there else None, tables=tables, folder=folder) as ensemble:
         missing, kept = ensemble.missing(runs), ensemble.kept(runs)
     different = len({run.hash for run in runs})
-    typer.echo(f"{what}: {different} runs, {different - len(missing)} of them in {store}")
+    typer.echo(f"{what}: {different} runs, {different - len(missing)} of them in {shown(store)}")
     if not missing:
         return
     if kept:

@@ -13,6 +13,7 @@ from experiments.tables import number, print_rows
 
 if TYPE_CHECKING:
     from analysis.sweep import Sweep
+    from experiments.database import is_url
     from experiments.ensemble import Ensemble
     from experiments.sweep_plan import Plan
 
@@ -34,7 +35,7 @@ def sweep(
     ] = None,
     workers: Workers = 1,
     scheduler: Scheduler = "",
-    store: Store = None,
+    store: Store = "",
     resume: Annotated[bool, typer.Option("--resume", help="Only go on with what was begun: it must be there.")] = False,
     list_measures: Annotated[bool, typer.Option("--list-measures", help="Say what can be measured.")] = False,
     dry_run: DryRun = False,
@@ -59,7 +60,7 @@ def sweep(
     place = out or HOME / plan.name
     _check(place)
     where = store or place / KEPT
-    if resume and not ("://" in str(where) or Path(where).is_file()):
+    if resume and not (is_url(where) or Path(where).is_file()):
         raise ScenarioError(
             f"{where}: there is nothing to go on with; leave out --resume, or name the --out that was begun"
         )
@@ -158,7 +159,7 @@ def _check(place: Path) -> None:
         rundir.check(place)
 
 
-def _announce(plan: "Plan", place: Path, store: Path, workers: int) -> None:
+def _announce(plan: "Plan", place: Path, store: Path | str, workers: int) -> None:
     spec = plan.spec
     counts = f"{len(plan.design.points)} points ({spec.design.kind}), {spec.replications} replications"
     broken = sum(run.failed is not None for run in plan.runs)

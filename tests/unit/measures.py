@@ -1,7 +1,9 @@
 """Measures of runs that tests ask for by name, some of which go wrong."""
 
+import ctypes
 import os
 import signal
+import time
 from pathlib import Path
 
 from abm.record import Result
@@ -44,3 +46,17 @@ def driver(result: Result) -> dict[str, float]:
 
 def words(_result: Result) -> dict[str, str]:
     return {"close": "high"}
+
+
+def slow(result: Result) -> dict[str, float]:
+    """Takes a while, in which somebody may be killed."""
+    answer = counted(result)
+    time.sleep(0.3)
+    return answer
+
+
+def hangs(result: Result) -> dict[str, float]:
+    """Seed 2 never comes back, and lets nobody else in its process do anything either."""
+    if result.summary["seed"] == 2:
+        ctypes.PyDLL(None).sleep(600)
+    return counted(result)

@@ -382,7 +382,10 @@ def test_a_store_that_is_none_is_one_line(tiny: Path) -> None:
         ("words.sqlite", "file is not a database; remove it, or name another --store"),
         ("one.runs.sqlite", "is not a store of calibrations; name another --store"),
         ("short.sqlite", "malformed"),
-        ("postgresql+none://me:secret@nowhere/base", "postgresql+none://me:***@nowhere/base: "),
+        (
+            "mysql://me:secret@nowhere/base",
+            "store: mysql is no database for it; give a file, or postgresql://USER@HOST/DATABASE",
+        ),
     ):
         code, out, err = abm("calibrate", "tiny.yaml", "-q", "--store", store, "--out", "other")
         assert (code, out, err.count("\n")) == (2, "", 1)
