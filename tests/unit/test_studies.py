@@ -1,0 +1,72 @@
+"""Studies in docs/experiments: what they begin with, measure and expect."""
+
+import numpy as np
+import pytest
+
+import abm
+from abm.record import Result
+from experiments.studies.leverage_depth import SCALE, AtRisk, Impact, at_risk, expected_fall, forced
+
+FEW = {"clock.end": "2026-02-05T00:20Z", "traders.retail_leverage.accounts": 2000}
+
+
+@pytest.fixture(scope="module")
+def played() -> Result:
+    """Twenty minutes with a book so thin that accounts are liquidated."""
+    thin = {
+        "traders.market_makers.books.btc-spot.depth_usd": 1e6,
+        "traders.market_makers.books.btc-perp.depth_usd": 1e6,
+        "traders.value.demand": 1e8,
+        "traders.value_perp.demand": 1e8,
+    }
+    return abm.run(abm.load("one-sale", **FEW, **thin, **{SCALE: 3.0}))
+
+
+def test_what_is_at_risk_is_what_longs_hold_by_the_price_at_which_they_go() -> None:
+    """Without borrowing nobody is near; with more, the same positions go sooner."""
+    scenarios = {scale: abm.load("one-sale", **FEW, **{SCALE: scale}) for scale in (0.05, 1.0, 3.0)}
+    risks = {scale: at_risk(scenario) for scale, scenario in scenarios.items()}
+    assert all((np.diff(risk.falls) >= 0).all() and (np.diff(risk.usd) > 0).all() for risk in risks.values())
+    assert risks[0.05].within(0.2) < 0.02 * risks[3.0].within(0.2)
+    assert risks[1.0].within(0.05) < risks[3.0].within(0.05)
+    assert risks[3.0].within(1.0) < scenarios[3.0].traders["retail_leverage"].longs  # type: ignore[attr-defined]
+
+
+def test_a_uniform_risk_amplifies_by_one_over_one_less_k() -> None:
+    impact, falls = Impact(1e-9, 1.0), np.linspace(0.0, 1.0, 100_001)
+    for k in (0.0, 0.5, 0.9):
+        fall = expected_fall(impact, AtRisk(falls, k * 1e9 * falls), sale=1e7, depth=1.0)
+        assert fall == pytest.approx(0.01 / (1.0 - k), rel=0.02)
+    assert expected_fall(impact, AtRisk(falls, 1.1e9 * falls), sale=1e7, depth=1.0) == 1.0
+    assert expected_fall(impact, AtRisk(falls, 1.1e9 * falls), sale=1e7, depth=2.2) == pytest.approx(
+        0.01 / 1.1, rel=0.02
+    )
+
+
+def test_the_impact_is_that_of_falls_without_borrowing() -> None:
+    law = Impact(1e-7, 0.75)
+    found = Impact.fitted({depth: law.fall(1e8, depth) for depth in (0.25, 1.0, 4.0)}, 1e8)
+    assert (found.a, found.b) == pytest.approx((law.a, law.b))
+
+
+def test_what_is_forced_adds_up(played: Result) -> None:
+    """Orders of the clearing house and what the fund took over are the liquidations of the run."""
+    taken, rows = forced(played), played.liquidations
+    assert taken["forced_usd"] > 0 and taken["taken_over_usd"] > 0
+    liquidated = rows[rows["what"] == "liquidated"]
+    taker = played.flows[(played.flows["reason"] == "liquidation") & (played.flows["role"] == "taker")]
+    assert taker["volume"].sum() == pytest.approx(liquidated["quantity"].sum())
+    # A record has the price of an order's last fill, the worst of all
+    worst = (liquidated["quantity"] * liquidated["price"]).sum()
+    assert worst <= taken["forced_usd"] == pytest.approx(worst, rel=0.02)
+    fund = rows[rows["what"] == "taken_over"]
+    assert taken["taken_over_usd"] == pytest.approx((fund["quantity"] * fund["price"]).sum())
+    sold = played.flows[(played.flows["reason"] == "execution") & (played.flows["role"] == "taker")]
+    assert taken["sale_usd"] == pytest.approx(sold["notional"].sum()) and sold["instrument"].unique() == ["btc-spot"]
+
+
+def test_the_sale_and_the_accounts_are_all_that_acts(played: Result) -> None:
+    """Accounts with leverage neither stop, give up nor take profits, so that what they trade is liquidations."""
+    takers = played.flows[(played.flows["role"] == "taker")].groupby("reason")["notional"].sum()
+    own = takers.reindex(["stop_loss", "panic", "take_profit", "short_cover", "trend"]).fillna(0.0).sum()
+    assert own < 0.01 * takers["liquidation"]
