@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import abm
@@ -28,6 +29,7 @@ LEVERAGE, DEPTH = "leverage", "depth"
 SCALE = "traders.retail_leverage.leverage.scale"
 _SHOWN = (0.25, 0.63, 1.0, 2.5)  # depths of the panel on the right
 _ROUNDS = 1000
+_HALVINGS = 8
 
 
 def forced(result: abm.Result) -> dict[str, float]:
@@ -110,39 +112,56 @@ def expected_fall(impact: Impact, risk: AtRisk, sale: float, depth: float) -> fl
     return min(fall, 1.0)
 
 
+def expected_border(scenario: str, impact: Impact, sale: float, depth: float, low: float, high: float) -> float:
+    """The factor on leverage from which on more is expected to be liquidated than sold, by bisection; not a number where it is not in between."""
+
+    def cascades(leverage: float) -> bool:
+        risk = at_risk(abm.load(scenario, **{SCALE: leverage}))
+        return risk.within(expected_fall(impact, risk, sale, depth)) > sale
+
+    if cascades(low) or not cascades(high):
+        return float("nan")
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if cascades(middle) else (middle, high)
+    return 0.5 * (low + high)
+
+
 @dataclass(frozen=True)
 class Study:
     """What was found, and what was expected."""
 
     runs: pd.DataFrame
-    """One row a run, with `amplified`: its fall in those of the same depth and seed where nobody has borrowed."""
+    """One row a run, with `amplified`: its fall, in falls of the run of the same depth and seed in which nobody has borrowed."""
     line: Phase
     """Share of runs in which more was liquidated than sold."""
     expected: pd.DataFrame
     """One row for each point: leverage, depth, fall, amplified, liquidated (currency)."""
+    borders: pd.Series
+    """By depth, the leverage from which on more is expected to be liquidated than sold."""
     impact: Impact
     sale: float
     """Currency, median of all runs."""
 
 
 def study(found: Sweep) -> Study:
-    """Hold a sweep of `configs/sweeps/leverage-depth.yaml` against what is expected of where it began."""
+    """Hold a sweep of `configs/sweeps/leverage-depth.yaml` against what is expected of how its runs began."""
     runs = found.table[found.table["error"] == ""].copy()
-    sale, none = float(runs["sale_usd"].median()), float(runs[LEVERAGE].min())
-    alone = runs[runs[LEVERAGE] == none].set_index([DEPTH, "replication"])[FALL]
-    runs["amplified"] = (
-        runs[FALL].to_numpy() / alone.loc[list(zip(runs[DEPTH], runs["replication"], strict=True))].to_numpy()
-    )
+    sale, scenario = float(runs["sale_usd"].median()), found.manifest["spec"]["scenario"]
+    levels, depths = (np.unique(runs[key].to_numpy(float)) for key in (LEVERAGE, DEPTH))
+    alone = runs[runs[LEVERAGE] == levels[0]].set_index([DEPTH, "replication"])[FALL]
+    runs["amplified"] = runs[FALL] / alone.reindex(pd.MultiIndex.from_frame(runs[[DEPTH, "replication"]])).to_numpy()
     impact = Impact.fitted(dict(-alone.groupby(level=0).median()), sale)
     rows = []
-    for leverage in sorted(runs[LEVERAGE].unique()):
-        risk = at_risk(abm.load(found.manifest["spec"]["scenario"], **{SCALE: float(leverage)}))
-        for depth in sorted(runs[DEPTH].unique()):
+    for leverage in levels:
+        risk = at_risk(abm.load(scenario, **{SCALE: float(leverage)}))
+        for depth in depths:
             fall = expected_fall(impact, risk, sale, depth)
             rows.append((leverage, depth, fall, fall / impact.fall(sale, depth), risk.within(fall)))
     expected = pd.DataFrame(rows, columns=[LEVERAGE, DEPTH, "fall", "amplified", "liquidated"])
+    borders = [expected_border(scenario, impact, sale, depth, float(levels[0]), float(levels[-1])) for depth in depths]
     line = phase(found, DEPTH, LEVERAGE, "liquidated_usd", sale)
-    return Study(runs, line, expected, impact, sale)
+    return Study(runs, line, expected, pd.Series(borders, depths), impact, sale)
 
 
 # ---------------------------------------------------------------------------------------------------------------- the figure
@@ -163,31 +182,41 @@ def draw(found: Study) -> Figure:
     _border(left, grid, found)
     _by_leverage(right, found)
     fig.suptitle(
-        "Borrowing turns a sale into a cascade where books are thin", x=0.01, ha="left", fontsize=11, fontweight="bold"
+        "How much deeper a sale goes where accounts have borrowed, and where books are thin",
+        x=0.01,
+        ha="left",
+        fontsize=11,
+        fontweight="bold",
     )
     return fig
 
 
-def _border(ax: mpl.axes.Axes, grid: pd.DataFrame, found: Study) -> None:
+def _border(ax: Axes, grid: pd.DataFrame, found: Study) -> None:
     """Leverage at which half the runs liquidate more than was sold, and that at which it is expected."""
     levels, places = grid.index.to_numpy(float), np.arange(len(grid.index)) + 0.5
     seen = found.line.line
     assert seen is not None
     across = np.arange(len(seen)) + 0.5
-    lines = {"half of the runs": (seen["critical"].to_numpy(float), "-o"), "expected": (borders(found), "--s")}
+    lines = {
+        "half of the runs": (seen["critical"].to_numpy(float), "-o"),
+        "expected": (found.borders.to_numpy(float), "--s"),
+    }
     for label, (values, style) in lines.items():
         heights = np.where(np.isfinite(values), np.interp(values, levels, places), np.nan)
         ax.plot(across, heights, style, color="#222222", markersize=4, linewidth=1.6, label=label)
-    ax.legend(title="more liquidated than sold:", frameon=True, fontsize=8, title_fontsize=8, loc="upper right")
+    title = "more is liquidated than sold:"
+    ax.legend(
+        title=title,
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+        title_fontsize=8,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+    )
 
 
-def borders(found: Study) -> Floats:
-    """For each depth the least leverage played at which more is expected to be liquidated than sold; not a number where none is."""
-    hits = found.expected[found.expected["liquidated"] > found.sale].groupby(DEPTH)[LEVERAGE].min()
-    return hits.reindex(sorted(found.expected[DEPTH].unique())).to_numpy(float)
-
-
-def _by_leverage(ax: mpl.axes.Axes, found: Study) -> None:
+def _by_leverage(ax: Axes, found: Study) -> None:
     low, high = INTERVAL
     for depth, colour in zip(_SHOWN, sns.color_palette("colorblind", len(_SHOWN)), strict=True):
         runs = found.runs[found.runs[DEPTH] == depth].groupby(LEVERAGE)["amplified"]
@@ -196,7 +225,7 @@ def _by_leverage(ax: mpl.axes.Axes, found: Study) -> None:
         ax.errorbar(middle.index, middle, ends, fmt="o-", color=colour, markersize=4, capsize=2, label=f"{depth:g}")
         wanted = found.expected[found.expected[DEPTH] == depth]
         ax.plot(wanted[LEVERAGE], wanted["amplified"], "--", color=colour, linewidth=1.2)
-    ax.set(xlabel="factor on leverage", ylim=(0, 6))
+    ax.set(xlabel="factor on leverage", ylim=(0, 1.15 * float(found.runs["amplified"].max())))
     ax.set_title("the same by leverage, 90 % of runs; dashed: expected", loc="left", fontsize=10)
     ax.legend(title="depth", frameon=False, fontsize=8, title_fontsize=8)
     ax.grid(axis="y", color="#e5e5e5", linewidth=0.6)

@@ -1,11 +1,25 @@
 """Studies in docs/experiments: what they begin with, measure and expect."""
 
+from itertools import product
+
 import numpy as np
+import pandas as pd
 import pytest
 
 import abm
 from abm.record import Result
-from experiments.studies.leverage_depth import SCALE, AtRisk, Impact, at_risk, expected_fall, forced
+from analysis.sweep import Sweep
+from experiments.studies.leverage_depth import (
+    FALL,
+    SCALE,
+    AtRisk,
+    Impact,
+    at_risk,
+    draw,
+    expected_fall,
+    forced,
+    study,
+)
 
 FEW = {"clock.end": "2026-02-05T00:20Z", "traders.retail_leverage.accounts": 2000}
 
@@ -70,3 +84,22 @@ def test_the_sale_and_the_accounts_are_all_that_acts(played: Result) -> None:
     takers = played.flows[(played.flows["role"] == "taker")].groupby("reason")["notional"].sum()
     own = takers.reindex(["stop_loss", "panic", "take_profit", "short_cover", "trend"]).fillna(0.0).sum()
     assert own < 0.01 * takers["liquidation"]
+
+
+def test_runs_are_held_against_those_without_borrowing() -> None:
+    """A table made up: falls as the impact law has them, half as deep again with leverage, more liquidated than sold in the thin book alone."""
+    law, rows = Impact(1e-7, 0.75), []
+    for leverage, depth, replication in product((0.05, 3.0), (0.5, 4.0), (0, 1)):
+        luck, deeper = 1.0 + 0.1 * replication, 1.5 if leverage > 1 else 1.0
+        liquidated = 3e8 if leverage > 1 and depth < 1 else 0.0
+        rows.append((leverage, depth, replication, -law.fall(1e8, depth) * luck * deeper, liquidated, 1e8, ""))
+    names = ["leverage", "depth", "replication", FALL, "liquidated_usd", "sale_usd", "error"]
+    about = {"keys": ["leverage", "depth"], "measures": {"liquidated_usd": {}}, "spec": {"scenario": "one-sale"}}
+    found = study(Sweep(pd.DataFrame(rows, columns=names), about))
+    assert found.runs["amplified"].to_numpy() == pytest.approx(np.repeat([1.0, 1.5], 4))
+    assert found.impact.b == pytest.approx(law.b) and found.sale == 1e8
+    assert found.line.line is not None and np.isfinite(found.line.line["critical"]).tolist() == [True, False]
+    expected = found.expected.set_index(["leverage", "depth"])["liquidated"]
+    for depth, border in found.borders.items():
+        assert 0.05 < border < 3.0 if expected[3.0, depth] > 1e8 else np.isnan(border)
+    assert draw(found).get_axes()
