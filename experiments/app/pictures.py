@@ -1,24 +1,20 @@
 """The pictures of one run. They are made once; after that only what is new is sent."""
 
 import math
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from bokeh.models import (
-    ColorBar,
     ColumnDataSource,
     CrosshairTool,
     DataRange1d,
     DatetimeTickFormatter,
     HoverTool,
-    LinearColorMapper,
     NumeralTickFormatter,
     Range1d,
     Span,
 )
-from bokeh.palettes import RdBu11
 from bokeh.plotting import figure
 from matplotlib.colors import to_hex
 
@@ -35,7 +31,7 @@ _HOURS = DatetimeTickFormatter(
 )
 
 
-def _figure(x: Any = None, height: int = _HEIGHT, label: str = "", **more: Any) -> Any:
+def empty(x: Any = None, height: int = _HEIGHT, label: str = "", **more: Any) -> Any:
     """An empty picture without tools that a click could hit by mistake."""
     plot = figure(
         height=height,
@@ -60,7 +56,7 @@ def _figure(x: Any = None, height: int = _HEIGHT, label: str = "", **more: Any) 
 
 
 def _timed(grid: Grid, start: datetime, x: Any, label: str, height: int = _HEIGHT) -> Any:
-    plot = _figure(x, height, label, x_axis_type="datetime")
+    plot = empty(x, height, label, x_axis_type="datetime")
     plot.xaxis.formatter = _HOURS
     plot.xaxis.ticker.desired_num_ticks = 6
     return plot
@@ -160,15 +156,15 @@ class Ladder:
     """What is bid and offered at prices near the mid."""
 
     def __init__(self) -> None:
-        self.plot = plot = _figure(Range1d(-0.25, 1), 290, "")
+        self.plot = plot = empty(Range1d(-0.25, 1), 290, "")
         plot.y_range = Range1d(-RUNGS - 0.6, RUNGS - 0.4)
         plot.xaxis.axis_label = "million USD at each price"
         plot.yaxis.visible, plot.ygrid.grid_line_color = False, None
-        empty: dict[str, list[Any]] = {"y": [], "amount": [], "price": [], "said": []}
+        nothing: dict[str, list[Any]] = {"y": [], "amount": [], "price": [], "said": []}
         self.sides = []
         self._drawn: Any = None
         for colour, hatch in ((BLUE, " "), (ORANGE, "/")):
-            source = ColumnDataSource(empty)
+            source = ColumnDataSource(nothing)
             plot.hbar(
                 "y", 0.84, "amount", source=source, color=colour, hatch_pattern=hatch, hatch_color="white",
                 hatch_alpha=0.5, legend_label="bids" if colour == BLUE else "offers",
@@ -212,7 +208,7 @@ class Depth:
     """What can be sold and bought until a price."""
 
     def __init__(self) -> None:
-        self.plot = plot = _figure(None, 290, "million USD up to there")
+        self.plot = plot = empty(None, 290, "million USD up to there")
         plot.xaxis.axis_label = "price (USD)"
         plot.xaxis.formatter = NumeralTickFormatter(format="0,0.[00]")
         plot.xaxis.ticker.desired_num_ticks = 4
@@ -241,7 +237,7 @@ class LiquidationMap:
     """Where the next accounts fall."""
 
     def __init__(self) -> None:
-        self.plot = plot = _figure(Range1d(-FAR, FAR), _HEIGHT, "million USD")
+        self.plot = plot = empty(Range1d(-FAR, FAR), _HEIGHT, "million USD")
         plot.y_range = DataRange1d(start=0)
         plot.xaxis.axis_label = "if the price moves by (%)"
         self.sources = {}
@@ -325,17 +321,6 @@ def _no_bars() -> dict[str, Any]:
     return {name: [] for name in ("t", "top", "bottom", "colour", "hatch")}
 
 
-def legend_html(reasons: list[str]) -> str:
-    """What the colours and hatches of volume mean."""
-    stripes = {"//": "135deg", "xx": "45deg", "..": "90deg", "\\\\": "45deg", "--": "180deg"}
-    said = []
-    for label, colour, hatch in (REASONS[reason] for reason in reasons):
-        over = f", repeating-linear-gradient({stripes[hatch]}, #fff 0 2px, transparent 2px 6px)" if hatch else ""
-        fill = f"background-color:{to_hex(colour)};background-image:{over[2:] or 'none'}"
-        said.append(f'<span class="key"><i style="{fill}"></i>{label}</span>')
-    return f'<div class="legend">{"".join(said)}</div>'
-
-
 class OverTime:
     """A few numbers over time that are read from bars: open interest, funding, depth."""
 
@@ -361,134 +346,3 @@ class OverTime:
     def clear(self) -> None:
         """Begin anew."""
         self.source.data = {"t": [], "y": []}
-
-
-class ContagionNetwork:
-    """Assets and who holds them, coloured by what each has lost."""
-
-    def __init__(self) -> None:
-        self.plot = plot = _figure(Range1d(-1.75, 1.75), 360, "")
-        plot.y_range = Range1d(-1.22, 1.22)
-        plot.axis.visible = False
-        plot.grid.visible = False
-        self.edges = ColumnDataSource({"x0": [], "y0": [], "x1": [], "y1": []})
-        names = ("node", "x", "y", "loss", "size", "lift", "label", "kind", "percent")
-        self.holders, self.assets = (ColumnDataSource({name: [] for name in names}) for _ in range(2))
-        self._places: dict[str, tuple[float, float]] = {}
-        self._drawn: Any = None
-        mapper = LinearColorMapper(list(RdBu11), low=-0.5, high=0.5, nan_color="#cccccc")
-        plot.segment("x0", "y0", "x1", "y1", source=self.edges, color="#bbbbbb", line_alpha=0.5)
-        fill = {"field": "loss", "transform": mapper}
-        drawn = []
-        for source, marker in ((self.holders, "circle"), (self.assets, "square")):
-            drawn.append(
-                plot.scatter("x", "y", size="size", source=source, marker=marker, fill_color=fill, line_color=INK)
-            )
-            plot.text("x", "y", "label", source=source, y_offset="lift", text_align="center", text_font_size="12px",
-                      text_baseline="bottom")  # fmt: skip
-        plot.add_tools(HoverTool(renderers=drawn, tooltips=[("", "@node"), ("kind", "@kind"), ("change", "@percent")]))
-        bar = ColorBar(
-            color_mapper=mapper, width=12, title="lost", major_label_text_font_size="12px", border_line_color=None
-        )
-        bar.formatter = NumeralTickFormatter(format="0%")
-        plot.add_layout(bar, "right")
-
-    def show(self, nodes: list[dict[str, Any]], edges: list[tuple[str, str, str]]) -> None:
-        """Give the nodes other colours; their places stay."""
-        if not nodes or repr(nodes) == self._drawn:
-            return
-        self._drawn = repr(nodes)
-        if any(node["node"] not in self._places for node in nodes):
-            self._places = _places(nodes)
-            self.edges.data = {"x0": [], "y0": [], "x1": [], "y1": []}
-        most = max(node["size"] for node in nodes) or 1.0
-        for source, assets in ((self.holders, False), (self.assets, True)):
-            mine = [node for node in nodes if (node["kind"] == "asset") == assets]
-            source.data = {
-                "node": [_named(node["node"]) for node in mine],
-                "x": [self._places[node["node"]][0] for node in mine],
-                "y": [self._places[node["node"]][1] for node in mine],
-                "loss": [node["loss"] for node in mine],
-                "size": (sizes := [9.0 + 22.0 * math.sqrt(node["size"] / most) for node in mine]),
-                "lift": [-size / 2 - 2 for size in sizes],
-                "label": [_named(node["node"]) if len(nodes) <= 40 or assets else "" for node in mine],
-                "kind": [node["kind"] for node in mine],
-                "percent": ["" if math.isnan(node["loss"]) else f"{-node['loss']:+.1%}" for node in mine],
-            }
-        ends = {(u, v) for u, v, _ in edges if u in self._places and v in self._places}
-        if len(ends) != len(self.edges.data["x0"]):
-            pairs = [(*self._places[u], *self._places[v]) for u, v in sorted(ends)]
-            self.edges.data = dict(zip(("x0", "y0", "x1", "y1"), map(list, zip(*pairs, strict=True)), strict=True))
-
-
-def _named(node: str) -> str:
-    return node.replace("_", " ").replace("house:", "").replace("community:", "mood: ").replace("factor:", "news: ")
-
-
-def _places(nodes: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
-    """Assets on an inner ring, all others on an outer one, the largest apart from each other."""
-    places: dict[str, tuple[float, float]] = {}
-    for assets, across, up in ((True, 0.5, 0.42), (False, 1.25, 1.0)):
-        ring = [node["node"] for node in nodes if (node["kind"] == "asset") == assets]
-        for place, name in enumerate(ring):
-            angle = 2.0 * math.pi * (place + 0.25) / max(len(ring), 1)
-            places[name] = across * math.cos(angle), up * math.sin(angle)
-    return places
-
-
-def stages_html(stages: list[dict[str, Any]], times: Times, seconds: float, calm: float) -> str:
-    """The stages of the chain as a row of lamps."""
-    names = (
-        "institutional_exit",
-        "liquidity_drought",
-        "panic",
-        "market_making_collapse",
-        "forced_liquidation",
-        "cross_market_sale",
-    )
-    known: Mapping[str, dict[str, Any]] = {stage["stage"]: stage for stage in stages}
-    onsets = sorted(stage["onset"] for stage in stages if stage["onset"] is not None)
-    lamps = []
-    for name in names:
-        stage = known.get(name, {"onset": None, "near": 0.0})
-        lit = stage["onset"] is not None
-        if lit:
-            said = f"<b>{onsets.index(stage['onset']) + 1}.</b> {times.written(stage['onset'])}"
-        else:
-            said = f"{stage['near']:.0%} of the way" if stages else "not yet judged"
-        lamps.append(
-            f'<li class="{"lit" if lit else "unlit"}"><span class="name">{name.replace("_", " ")}</span>'
-            f'<span class="bar" style="width:{100 * (1.0 if lit else stage["near"]):.0f}%"></span><span class="when">{said}</span></li>'
-        )
-    wait = "" if stages or not seconds else f"<p>Stages are judged against the first {calm / 3600:g} h of the run.</p>"
-    return f'<ol class="stages">{"".join(lamps)}</ol>{wait}'
-
-
-def facts_html(facts: list[dict[str, Any]], observed: bool) -> str:
-    """What the run says beside what was observed, as a table."""
-    from experiments.tables import number
-
-    if not observed:
-        return "<p>This scenario is held against no observations.</p>"
-    if not facts:
-        return "<p>Nothing yet: each fact appears when the run has covered its time.</p>"
-    rows = []
-    for fact in facts:
-        inside = {True: "yes", False: "no", None: "-"}[fact["inside"]]
-        role = {"input": "put in", "fitted": "fitted", "predicted": "predicted"}[fact["role"]]
-        low, high = (math.nan if fact[end] is None else fact[end] for end in ("low", "high"))
-        bounds = " to ".join(number(each, fact["unit"]) for each in (low, high))
-        rows.append(
-            f'<tr class="{"in" if fact["inside"] else "out"}"><th scope="row">{fact["quantity"].replace("_", " ")}</th>'
-            f"<td>{number(fact['observed'], fact['unit'])}</td><td>{bounds}</td>"
-            f"<td>{number(fact['simulated'], fact['unit'])}</td><td>{role}</td><td>{inside}</td></tr>"
-        )
-    head = "".join(f'<th scope="col">{t}</th>' for t in ("fact", "observed", "bounds", "this run", "role", "inside"))
-    counted = [fact for fact in facts if fact["role"] != "input" and fact["inside"] is not None]
-    inside_all = sum(fact["inside"] for fact in counted)
-    total = (
-        f"<p>{inside_all} of {len(counted)} fitted or predicted facts lie inside their bounds; one run says little.</p>"
-    )
-    return (
-        f'{total}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )

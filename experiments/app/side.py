@@ -8,10 +8,10 @@ from bokeh.models import Div
 
 from abm.scenario import Scenario
 from experiments.app.controls import Changeable, Value
+from experiments.app.network import ContagionNetwork
 from experiments.app.pictures import (
     GREEN,
     INK,
-    ContagionNetwork,
     Depth,
     Ladder,
     LiquidationMap,
@@ -19,12 +19,10 @@ from experiments.app.pictures import (
     Price,
     Times,
     Volume,
-    facts_html,
-    legend_html,
-    stages_html,
 )
 from experiments.app.runs import Run, Runs
 from experiments.app.snapshot import Snapshot, Traded, partner
+from experiments.app.words import facts_html, legend_html, stages_html
 from experiments.app.worker import Order
 
 _HTML = """

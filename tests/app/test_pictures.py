@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from experiments.app.controls import Changeable
-from experiments.app.pictures import Times, facts_html, legend_html, stages_html
+from experiments.app.pictures import Times
 from experiments.app.side import Side
 from experiments.app.snapshot import Grid
+from experiments.app.words import facts_html, legend_html, stages_html
 
 
 class Given:
