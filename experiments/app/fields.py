@@ -33,8 +33,14 @@ class Field:
         self._said = pn.pane.HTML("", stylesheets=[_STYLE], margin=(0, 8), visible=False)
         label = f"{control.label}, run {run}"
         if set(control.choices) == {"on", "off"}:
+            # A group of one: of a single checkbox the text is no part, neither to a click nor to who listens
             self._widgets = [
-                pn.widgets.Checkbox(name=control.label, value=value == ON, stylesheets=[_SWITCH_STYLE], margin=(2, 8))
+                pn.widgets.CheckBoxGroup(
+                    options=[control.label],
+                    value=[control.label] if value == ON else [],
+                    stylesheets=[_SWITCH_STYLE],
+                    margin=(2, 8),
+                )
             ]
             self._widgets[0].param.watch(lambda event: self._set("on" if event.new else "off"), "value")
         elif control.choices:
@@ -103,7 +109,7 @@ class Field:
             self._box.value = f"{self._own:g}"
             self._bar.value = self._own
         else:
-            self._widgets[0].value = self._own == ON if set(self._control.choices) == {"on", "off"} else self._own
+            self._widgets[0].value = [self._control.label] if set(self._control.choices) == {"on", "off"} else self._own
         self._set(self._own)
 
 
