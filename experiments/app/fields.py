@@ -30,6 +30,7 @@ class Field:
 
     def __init__(self, control: Control, own: Value, value: Value, changed: Callable[[], None], run: str) -> None:
         self._control, self._own, self._changed, self.value = control, own, changed, value
+        self._linking = False  # whether slider or box is being set because the other was
         self._said = pn.pane.HTML("", stylesheets=[_STYLE], margin=(0, 8), visible=False)
         label = f"{control.label}, run {run}"
         if set(control.choices) == {"on", "off"}:
@@ -74,13 +75,17 @@ class Field:
             placeholder=f"{self._own:g}",
             stylesheets=[_BOX],
         )
-        self._bar.param.watch(lambda event: self._set(event.new), "value_throttled")
+        self._bar.param.watch(lambda event: self._set(round(event.new, 6)), "value_throttled")
         self._bar.param.watch(lambda event: self._show(event.new), "value")
         self._box.param.watch(lambda event: self._type(event.new), "value")
         return self._bar, self._box
 
     def _show(self, value: Value) -> None:
-        self._box.value = f"{value:g}"
+        """Write beside the slider where it stands; the slider itself is left alone, as it may have gone on since."""
+        if not self._linking:
+            self._linking = True
+            self._box.value = f"{value:g}"
+            self._linking = False
 
     def _type(self, text: str) -> None:
         """Take what was typed, or say what is wrong with it."""
@@ -93,9 +98,11 @@ class Field:
             f'<span class="wrong" role="alert">{wrong}</span>' if wrong else "",
             bool(wrong),
         )
-        if not wrong:
+        if not wrong and not self._linking:
             number = int(value) if self._control.step >= 1 else float(value)  # type: ignore[call-overload, arg-type]
+            self._linking = True
             self._bar.value = number
+            self._linking = False
             self._set(number)
 
     def _set(self, value: Value) -> None:
