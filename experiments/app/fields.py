@@ -30,11 +30,18 @@ class Field:
 
     def __init__(self, control: Control, own: Value, value: Value, changed: Callable[[], None], run: str) -> None:
         self._control, self._own, self._changed, self.value = control, own, changed, value
+        self._linking = False  # whether slider or box is being set because the other was
         self._said = pn.pane.HTML("", stylesheets=[_STYLE], margin=(0, 8), visible=False)
         label = f"{control.label}, run {run}"
         if set(control.choices) == {"on", "off"}:
+            # A group of one: of a single checkbox the text is no part, neither to a click nor to who listens
             self._widgets = [
-                pn.widgets.Checkbox(name=control.label, value=value == ON, stylesheets=[_SWITCH_STYLE], margin=(2, 8))
+                pn.widgets.CheckBoxGroup(
+                    options=[control.label],
+                    value=[control.label] if value == ON else [],
+                    stylesheets=[_SWITCH_STYLE],
+                    margin=(2, 8),
+                )
             ]
             self._widgets[0].param.watch(lambda event: self._set("on" if event.new else "off"), "value")
         elif control.choices:
@@ -68,13 +75,17 @@ class Field:
             placeholder=f"{self._own:g}",
             stylesheets=[_BOX],
         )
-        self._bar.param.watch(lambda event: self._set(event.new), "value_throttled")
+        self._bar.param.watch(lambda event: self._set(round(event.new, 6)), "value_throttled")
         self._bar.param.watch(lambda event: self._show(event.new), "value")
         self._box.param.watch(lambda event: self._type(event.new), "value")
         return self._bar, self._box
 
     def _show(self, value: Value) -> None:
-        self._box.value = f"{value:g}"
+        """Write beside the slider where it stands; the slider itself is left alone, as it may have gone on since."""
+        if not self._linking:
+            self._linking = True
+            self._box.value = f"{value:g}"
+            self._linking = False
 
     def _type(self, text: str) -> None:
         """Take what was typed, or say what is wrong with it."""
@@ -87,9 +98,11 @@ class Field:
             f'<span class="wrong" role="alert">{wrong}</span>' if wrong else "",
             bool(wrong),
         )
-        if not wrong:
+        if not wrong and not self._linking:
             number = int(value) if self._control.step >= 1 else float(value)  # type: ignore[call-overload, arg-type]
+            self._linking = True
             self._bar.value = number
+            self._linking = False
             self._set(number)
 
     def _set(self, value: Value) -> None:
@@ -103,7 +116,7 @@ class Field:
             self._box.value = f"{self._own:g}"
             self._bar.value = self._own
         else:
-            self._widgets[0].value = self._own == ON if set(self._control.choices) == {"on", "off"} else self._own
+            self._widgets[0].value = [self._control.label] if set(self._control.choices) == {"on", "off"} else self._own
         self._set(self._own)
 
 

@@ -35,6 +35,7 @@ _BUTTON = """
 .bk-btn { border: 1px solid #8a8a8a !important; border-radius: 5px; background: #f2f2f2 !important; color: #222 !important; font-size: 15px; }
 .bk-btn { width: 100%; cursor: pointer; }
 .bk-btn:hover { background: #e2e2e2 !important; }
+.bk-btn.bk-active { background: #dcebf5 !important; border-color: #0173b2 !important; font-weight: 700; }
 .bk-btn.bk-btn-primary { background: #0173b2 !important; color: #fff !important; font-weight: 700; }
 .bk-btn.bk-btn-primary:hover { background: #015a8c !important; }
 .bk-btn:focus-visible { outline: 3px solid #de8f05 !important; outline-offset: 1px; }
@@ -97,7 +98,7 @@ class Page:
     def _make_bar(self) -> None:
         scenario = self._changeable.scenario
         small: dict[str, Any] = {"margin": (4, 6)}
-        self._scenario = pn.widgets.Select(name="Scenario", options=_names(), value=scenario.name, width=250, **small)
+        self._scenario = pn.widgets.Select(name="Scenario", options=_names(), value=scenario.name, width=230, **small)
         self._scenario.jscallback(
             value="window.location.search = '?scenario=' + encodeURIComponent(cb_obj.value)", args={}
         )
@@ -106,11 +107,13 @@ class Page:
         )
         self._step = pn.widgets.Button(name="Step", width=70, stylesheets=[_BUTTON], margin=(22, 4, 4, 4))
         self._again = pn.widgets.Button(name="Restart", width=88, stylesheets=[_BUTTON], margin=(22, 4, 4, 4))
-        self._own = pn.widgets.Button(name="As in the scenario", width=150, stylesheets=[_BUTTON], margin=(22, 4, 4, 4))
+        self._own = pn.widgets.Button(name="All as in the scenario", width=200, stylesheets=[_BUTTON], margin=(4, 8))
         self._seeded = pn.widgets.TextInput(name="Seed (chance)", value=str(self._seed), width=100, **small)
         self._watched = pn.widgets.Select(name="Book shown", options=list(scenario.instruments), width=130, **small)
         self._pace = pn.widgets.Select(name="Pace", options=_PACES, width=150, **small)
-        self._compared = pn.widgets.Checkbox(name="Compare two runs", value=self._comparing, margin=(26, 8, 4, 8))
+        self._compared = pn.widgets.Toggle(
+            name="Compare two runs", value=self._comparing, width=150, stylesheets=[_BUTTON], margin=(22, 4, 4, 4)
+        )
         self._said = Div(text="", stylesheets=[_WRONG], sizing_mode="stretch_width", margin=(0, 8))
         self._go.on_click(lambda _: self._run_or_pause())
         self._step.on_click(lambda _: self._one_step())
@@ -121,7 +124,7 @@ class Page:
         self._pace.param.watch(lambda event: self._tell(Order(pace=event.new)), "value")
         self._compared.param.watch(lambda event: self._compare(event.new), "value")
         self.bar = pn.FlexBox(
-            self._scenario, self._go, self._step, self._again, self._compared, self._seeded, self._watched, self._pace, self._own,
+            self._scenario, self._go, self._step, self._again, self._compared, self._seeded, self._watched, self._pace,
             sizing_mode="stretch_width", gap="0px", align_items="flex-start",
         )  # fmt: skip
 
@@ -134,7 +137,7 @@ class Page:
         for name, part in {
             "bar": self.bar,
             "said": self._said,
-            "controls": self._fields.view,
+            "controls": pn.Column(self._own, self._fields.view, sizing_mode="stretch_width", margin=0),
             "command": self._command,
         }.items():
             page.add_panel(name, part)
@@ -153,12 +156,14 @@ class Page:
         self._echo.on_change("data", lambda _attr, _old, new: self._note_drawn(int(new["n"][0])))
         self._keys.on_change("data", lambda _attr, _old, new: self._press(str(new["key"][0])))
         margin = any(each.margin for each in self._changeable.scenario.instruments.values())
-        self._flags = ColumnDataSource({"compare": [self._comparing], "margin": [margin]}, name="flags")
+        self._flags = ColumnDataSource(
+            {"compare": [self._comparing], "margin": [margin], "address": [""]}, name="flags"
+        )
         flag = CustomJS(
             args={"flags": self._flags},
             code="""
 for (const name of ["compare", "margin"]) document.body.dataset[name] = flags.data[name][0] ? "on" : "off";
-window.dispatchEvent(new Event("resize"));
+if (flags.data.address[0]) history.replaceState(null, "", flags.data.address[0]);
 """,
         )
         self._flags.js_on_change("data", flag)
@@ -271,7 +276,7 @@ window.dispatchEvent(new Event("resize"));
             self._sides["B"].end()
             self._sides["A"].price.clear_other()
         if hasattr(self, "_flags"):
-            self._flags.data = {"compare": [on], "margin": self._flags.data["margin"]}
+            self._flag(compare=on)
             self._remember()
             if on and self._sides["A"].run is not None:
                 self._say(
@@ -309,9 +314,6 @@ window.dispatchEvent(new Event("resize"));
 
     def _remember(self) -> None:
         """Put into the address what is set."""
-        location = pn.state.location
-        if location is None:
-            return
         asked = {"scenario": self._changeable.scenario.name, "seed": str(self._seed)}
         for run in ("A", "B") if self._comparing else ("A",):
             if settings := self._fields.settings(run):
@@ -321,7 +323,11 @@ window.dispatchEvent(new Event("resize"));
                 )
         if self._comparing:
             asked["compare"] = "1"
-        location.search = f"?{urlencode(asked, safe=':,')}"
+        self._flag(address=f"?{urlencode(asked, safe=':,')}")
+
+    def _flag(self, **flags: Any) -> None:
+        """Tell the browser what is shown, or what stands in its address line."""
+        self._flags.data = {**self._flags.data, **{name: [value] for name, value in flags.items()}}
 
     def close(self) -> None:
         """End what the visitor has begun."""
