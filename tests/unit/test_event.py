@@ -31,11 +31,14 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
     return {key: leaf for name, part in value.items() for key, leaf in flat(part, f"{path}.{name}").items()}
 
 
-def test_nothing_that_is_predicted_is_fitted_and_the_rebound_is_predicted() -> None:
+def test_nothing_that_is_predicted_is_fitted_and_what_was_looked_at_counts_as_fitted() -> None:
     scenario, table = load(EVENT), read_observations("february-2026.csv")
     roles = {name: str(role) for name, role in table["role"].items()}
     roles |= {name: said.role for name, said in scenario.compare.items() if said.role}
-    assert roles["btc.rebound.feb6"] == roles["btc.high.feb6"] == "predicted"
+    # demand that steps back was added since the rebound was missed
+    assert roles["btc.rebound.feb6"] == roles["btc.high.feb6"] == "fitted"
+    # that shares and metals recover is news here
+    assert {roles[f"{of}.ret.feb6"] for of in ("ndx", "spx", "dji", "gold", "silver")} == {"input"}
     # demand at 60 000, and the skew of a crash, are given
     assert roles["btc.low.feb6"] == roles["skew.rr25"] == "input"
     for key, to in scenario.fitted.items():

@@ -79,17 +79,17 @@ def test_lobster_files_of_a_run_are_replayed_without_a_difference(
 class Script(abm.Trader):
     """Sends what it was told, a message a step: kind, side, price in ticks, lots, order, and other fields."""
 
-    rows: ClassVar[list[dict[str, int]]] = []
+    lines: ClassVar[list[dict[str, int]]] = []
 
     def setup(self) -> None:
         self.every_step = True
 
     def decide(self, view: View) -> Records | None:
-        if view.step >= len(self.rows):
+        if view.step >= len(self.lines):
             return None
         sent = np.zeros(1, MESSAGE)
         sent["owner"] = self.first
-        for name, value in self.rows[view.step].items():
+        for name, value in self.lines[view.step].items():
             sent[name] = value
         return sent
 
@@ -98,7 +98,7 @@ def scripted(rows: list[dict[str, int]]) -> abm.Market:
     made, around = walls({}, step="1s", recording={"interval": "1min", "orders": True})
     around[SPOT].size_of = {"buy": 0.0, "sell": 0.0}
     first = made.exchange.take_ids(100)
-    Script.rows = [{**row, "order": row["order"] + first} if "order" in row else row for row in rows]
+    Script.lines = [{**row, "order": row["order"] + first} if "order" in row else row for row in rows]
     Script(made, cash=1e9, coins=1e6)
     made.run_for(f"{len(rows) + 2}s")
     return made
