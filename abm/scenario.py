@@ -187,7 +187,7 @@ class Scenario(Frozen):
     recording: Recording = Field(Recording(), description="what is kept")
     inputs: dict[str, str] = Field(default={}, description="what is put in: key of this scenario, and its source")
     fitted: dict[str, str] = Field(
-        default={}, description="what is fitted: key of this scenario, and to what; such a key is no input. Null: not here"
+        default={}, description="what is fitted: key of this scenario, and to what; such a key is no input"
     )
     links: dict[str, Link] = Field(
         default={},
@@ -219,9 +219,9 @@ class Scenario(Frozen):
             }
         return value
 
-    @field_validator("links", "inputs", "fitted", mode="before")
+    @field_validator("links", mode="before")
     @classmethod
-    def _leave_out(cls, value: Any) -> Any:
+    def _leave_out_links(cls, value: Any) -> Any:
         return {k: v for k, v in value.items() if v is not None} if isinstance(value, Mapping) else value
 
     @model_validator(mode="after")
@@ -510,7 +510,7 @@ def _without_gone(raw: dict[str, Any]) -> dict[str, Any]:
 
     told: dict[str, Any] = {section: left(raw[section]) for section in ("inputs", "fitted") if section in raw}
     if isinstance(fitted, Mapping) and "inputs" in told:
-        told["inputs"] = left(told["inputs"], but={k for k, v in fitted.items() if v is not None})
+        told["inputs"] = left(told["inputs"], but=fitted)
     if isinstance(links := raw.get("links"), Mapping):
         told["links"] = {name: left_of(link) for name, link in links.items()}
     return raw | told

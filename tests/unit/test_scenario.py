@@ -253,15 +253,3 @@ def test_the_hash_tells_recorded_orders_apart_by_what_they_are(tmp_path: Path) -
     first = hashed("one", "time,side,kind,price,quantity\n0,buy,limit,1,1\n")
     assert hashed("other", "time,side,kind,price,quantity\n0,buy,limit,1,1\n") == first
     assert hashed("one", "time,side,kind,price,quantity\n0,sell,limit,1,1\n") != first
-
-
-def test_what_is_fitted_below_may_be_put_in_above(tmp_path: Path) -> None:
-    key = "traders.noise.accounts"
-    (tmp_path / "below.yaml").write_text(f"based_on: first-hour\nfitted: {{{key}: spread}}\n", "utf-8")
-    (tmp_path / "above.yaml").write_text(
-        f"based_on: below\nfitted: {{{key}: null}}\ninputs: {{{key}: a source}}\n", "utf-8"
-    )
-    assert load(tmp_path / "below.yaml").fitted == {key: "spread"}
-    above = load(tmp_path / "above.yaml")
-    assert above.fitted == {}
-    assert above.inputs[key] == "a source"
