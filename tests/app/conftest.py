@@ -8,8 +8,15 @@ from experiments.app.snapshot import Watch
 
 CHANGES = [
     {"clock": {"start": "2026-02-05T14:00Z", "end": "2026-02-05T17:00Z"}},
-    {"traders": {"leverage_btc": {"accounts": 3000}, "retail": {"accounts": 500}, "short_sellers": {"accounts": 50}}},
-    {"fundamentals": {"btc-spot": {"volatility": 4.0}}},
+    {
+        "traders": {
+            "leverage_btc": {"accounts": 3000},
+            "retail": {"accounts": 500},
+            "short_sellers": {"accounts": 50},
+            "value_btc": {"demand": 2e9},
+        }
+    },
+    {"fundamentals": {"btc-spot": {"volatility": 5.0}}},
     {"links": dict.fromkeys(("news", "panic", "leverage"))},
 ]
 """Three hours of the event's books that are over in a second or two, and in which some are liquidated."""
