@@ -81,8 +81,9 @@ class Page:
         times = Times(Grid.of(scenario), scenario.clock.start)
         first = Side("A", self._changeable, times)
         self._sides = {"A": first, "B": Side("B", self._changeable, times, first.price.plot.y_range)}
-        self._fields = Fields(self._changeable, given, lambda _run: self._changed())
+        self._fields = Fields(self._changeable, given, self._changed)
         self._comparing = asked.get("compare") == "1"
+        self._dirty = False  # whether something was set since what is said of it was said
         self._sent = self._drawn = 0
         self._sent_at = 0.0
         self._make_bar()
@@ -177,6 +178,8 @@ if (flags.data.address[0]) history.replaceState(null, "", flags.data.address[0])
 
     def beat(self) -> None:
         """Take in what the runs have sent, and send on what is new, if the last picture is on the screen."""
+        if self._dirty:
+            self._tell_changes()
         for side in self._seen():
             if side.run is not None:
                 side.run.look()
@@ -292,6 +295,11 @@ if (flags.data.address[0]) history.replaceState(null, "", flags.data.address[0])
 
     def _changed(self) -> None:
         """A setting has changed: it counts from the next start."""
+        self._dirty = True
+
+    def _tell_changes(self) -> None:
+        """Say what is set, once after many changes."""
+        self._dirty = False
         self._remember()
         self._show_command()
         if any(side.run is not None for side in self._seen()):

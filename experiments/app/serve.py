@@ -1,8 +1,11 @@
 """`abm app`: the application in the browser."""
 
+import signal
 from typing import Annotated, Any
 
 import typer
+
+_ENDS = (signal.SIGINT, signal.SIGTERM)  # an exception thrown by a signal could get lost in a callback
 
 
 def app(
@@ -67,11 +70,12 @@ def serve(keeper: Any, port: int, address: str, origins: list[str], show: bool) 
     loop = IOLoop.current()
     # Panel 1.10 begins this with the first event of a visitor, in a thread where it never gets started, and tries again without end
     loop.add_callback(pn.state._schedule_busy_cleanup)
+    before = {each: signal.signal(each, lambda *_: loop.add_callback_from_signal(loop.stop)) for each in _ENDS}
     try:
         loop.start()
-    except KeyboardInterrupt:  # how it is ended
-        pass
     finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
         server.stop()
 
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,17 +27,23 @@ playwright.expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
-def server():
-    """Address of a server with room for three runs."""
+def server(tmp_path_factory):
+    """Address of a server with room for three runs, which ends when it is told to."""
+    said = tmp_path_factory.mktemp("server") / "said.txt"
     command = [sys.executable, "-m", "experiments.cli", "app", "--port", "0", "--no-show", "--runs", "3"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with said.open("w") as log:
+        process = subprocess.Popen(command, stderr=log)
     try:
-        said = process.stderr.readline()
-        yield re.match(r"(http://localhost:\d+/) \(Ctrl-C ends it\)", said)[1]
-        assert process.poll() is None, "the server is still there"
-    finally:
+        end = time.monotonic() + PATIENCE / 1000
+        while not (found := re.match(r"(http://localhost:\d+/) \(Ctrl-C ends it\)\n", said.read_text())):
+            assert process.poll() is None and time.monotonic() < end, said.read_text()
+            time.sleep(0.1)
+        yield found[1]
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
