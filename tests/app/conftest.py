@@ -13,10 +13,10 @@ CHANGES = [
             "leverage_btc": {"accounts": 3000},
             "retail": {"accounts": 500},
             "short_sellers": {"accounts": 50},
-            "value_btc": {"demand": 2e9},
+            "etf": {"flows": [{"day": "2026-02-05", "usd": -5e9, "source": "assumed"}], "fixing_share": 0},
         }
     },
-    {"fundamentals": {"btc-spot": {"volatility": 5.0}}},
+    {"fundamentals": {"btc-spot": {"volatility": 2.0}}},
     {"links": dict.fromkeys(("news", "panic", "leverage"))},
 ]
 """Three hours of the event's books that are over in a second or two, and in which some are liquidated."""
