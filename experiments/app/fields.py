@@ -38,7 +38,7 @@ class Field:
     def __init__(self, control: Control, own: Value, value: Value, changed: Callable[[], None], run: str) -> None:
         self._control, self._own, self._changed, self.value = control, own, changed, value
         self._linking = False  # whether a widget is being set because another was
-        self.said = Div(text="", stylesheets=[_TEXT], margin=(0, 8), visible=False, sizing_mode="stretch_width")
+        self.said = Div(text="", stylesheets=[_TEXT], margin=(0, 8), sizing_mode="stretch_width")
         label = f"{control.label}, run {run}"
         if set(control.choices) == {ON, OFF}:
             widgets = self._switch()
@@ -110,7 +110,7 @@ class Field:
     def _say(self, wrong: str) -> None:
         text = f'<span class="wrong" role="alert">{wrong}</span>' if wrong else ""
         if text != self.said.text:
-            self.said.update(text=text, visible=bool(wrong))
+            self.said.text = text
 
     def _set(self, value: Value) -> None:
         if value != self.value:

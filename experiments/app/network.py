@@ -56,7 +56,11 @@ class ContagionNetwork:
                 "y": [self._places[node["node"]][1] for node in mine],
                 "loss": [node["loss"] for node in mine],
                 "size": (sizes := [9.0 + 22.0 * math.sqrt(node["size"] / most) for node in mine]),
-                "lift": [-size / 2 - 2 for size in sizes],
+                # Away from the middle, so that labels of a ring do not lie on each other's nodes
+                "lift": [
+                    -size / 2 - 2 if self._places[node["node"]][1] >= -0.6 else size / 2 + 15
+                    for size, node in zip(sizes, mine, strict=True)
+                ],
                 "label": [_named(node["node"]) if len(nodes) <= 40 or assets else "" for node in mine],
                 "kind": [node["kind"] for node in mine],
                 "percent": ["" if math.isnan(node["loss"]) else f"{-node['loss']:+.1%}" for node in mine],

@@ -194,9 +194,20 @@ if (flags.data.address[0]) history.replaceState(null, "", flags.data.address[0])
                 for side, other in zip(self._sides.values(), reversed(self._sides.values()), strict=True):
                     if (seen := other.traded()) is not None:
                         side.price.show_other(seen)
+            self._fit_prices()
             self._sent += 1
             self._sent_at = time.monotonic()
             self._pulse.data = {"n": [self._sent]}
+
+    def _fit_prices(self) -> None:
+        """Have the axis of prices, which both runs share, reach as far as both have gone."""
+        lows, highs = zip(*(side.price.bounds for side in self._seen()), strict=True)
+        low, high = min(lows), max(highs)
+        if low <= high:
+            room = 0.05 * (high - low) or 1e-4 * high
+            axis, wanted = self._sides["A"].price.plot.y_range, (low - room, high + room)
+            if (axis.start, axis.end) != wanted:
+                axis.update(start=wanted[0], end=wanted[1])
 
     def _see(self, parts: set[str]) -> None:
         """Note which pictures can be seen."""

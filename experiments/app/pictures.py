@@ -86,8 +86,7 @@ class Price:
     def __init__(self, times: Times, y: Any = None) -> None:
         self._times = times
         self.plot = plot = _timed(times.grid, times.start, times.range, "USD", 300)
-        if y is not None:
-            plot.y_range = y
+        plot.y_range = y or Range1d(0.0, 1.0)
         plot.yaxis.formatter = NumeralTickFormatter(format="0,0.[00]")
         self.line, self.other = (ColumnDataSource({"t": [], "mid": []}) for _ in range(2))
         self.marks = {side: ColumnDataSource({"t": [], "mid": [], "size": [], "usd": []}) for side in ("long", "short")}
@@ -131,6 +130,12 @@ class Price:
         if n > sent:
             at = self._times.at(np.arange(sent, n) * self._times.grid.column)
             self.other.stream({"t": at, "mid": seen.price[sent:]})
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest price of this run so far; nothing lies between them where there is none."""
+        prices = [*self.now.data["mid"], *self.line.data["mid"]]
+        return (min(prices), max(prices)) if prices else (math.inf, -math.inf)
 
     def clear(self) -> None:
         """Begin anew."""

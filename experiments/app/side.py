@@ -26,10 +26,12 @@ from experiments.app.words import facts_html, legend_html, stages_html
 from experiments.app.worker import Order
 
 _HTML = """
-:host { font-size: 14px; line-height: 1.35; }
+:host { font-size: 14px; line-height: 1.35; container-type: inline-size; }
 .bk-clearfix { display: block; width: 100%; }
 p { margin: 2px 0; color: #555; font-size: 13px; }
-ol.stages { display: grid; grid-template-columns: repeat(auto-fit, minmax(126px, 1fr)); gap: 6px; list-style: none; margin: 2px 0; padding: 0; }
+ol.stages { display: grid; grid-template-columns: repeat(3, 1fr); gap: 6px; list-style: none; margin: 2px 0; padding: 0; }
+@container (min-width: 720px) { ol.stages { grid-template-columns: repeat(6, 1fr); } }
+@container (max-width: 420px) { ol.stages { grid-template-columns: repeat(2, 1fr); } }
 ol.stages li { border: 2px solid #bbb; border-radius: 6px; padding: 4px 8px 6px; position: relative; overflow: hidden; color: #444; }
 ol.stages li.lit { border-color: #d55e00; background: #d55e00; color: #fff; font-weight: 600; }
 ol.stages .name { display: block; }

@@ -50,6 +50,7 @@ def test_pieces_add_up(side, scenario, watched):
     piece_by_piece = sources(side)
     last = snapshots[-1].traded
     assert piece_by_piece["line"]["mid"] == list(last["btc-spot"].price)
+    assert side.price.bounds == (min(last["btc-spot"].price), max(last["btc-spot"].price))
     bets = last["btc-perp"]
     assert sum(piece_by_piece["long"]["usd"]) == pytest.approx(bets.longs[:-1].sum()) and bets.longs.sum() > 0
     assert np.allclose(piece_by_piece["interest"]["y"], bets.bars["open_interest"] / 1e9)
@@ -60,6 +61,7 @@ def test_pieces_add_up(side, scenario, watched):
     assert heights * 1e6 == pytest.approx(sum(each.sum() for each in last["btc-spot"].volume.values()))
 
     side.clear()
+    assert side.price.bounds[0] > side.price.bounds[1], "nothing is between them"
     assert not any(column for source in sources(side).values() for column in source.values())
     show(side, snapshots[-1:])
     assert sources(side) == piece_by_piece

@@ -54,19 +54,18 @@ def test_stages_set_in_when_the_rules_say(watched, scenario):
 
 
 def test_snapshots_are_whole_at_any_time(watched):
-    snapshots, result = watched
+    snapshots, _ = watched
     middle = snapshots[len(snapshots) // 2]
     assert set(middle.traded) == {"btc-spot", "btc-perp"}  # what is looked at, and where its leverage is
     assert len(middle.traded["btc-spot"].price) == middle.step + 1
     low, high = middle.traded["btc-spot"].depth
     assert (np.diff(low[1]) >= 0).all() and low[1][-1] > 0 and (np.diff(high[1]) >= 0).all()
-    mark, falls, rises = middle.traded["btc-perp"].map
-    assert mark == pytest.approx(middle.traded["btc-perp"].now, rel=0.02) and falls.sum() > 0 and rises.sum() > 0
+    # How often the map is read depends on what reading costs; at the end it is read in any case
+    mark, falls, rises = snapshots[-1].traded["btc-perp"].map
+    assert mark == pytest.approx(snapshots[-1].traded["btc-perp"].now, rel=0.02) and falls.sum() > 0 and rises.sum() > 0
+    assert len(middle.traded["btc-perp"].map[1]) == len(falls)
     assert {node["node"] for node in middle.nodes} >= {"btc-spot", "leverage_btc", "crypto_makers"}
     assert sum(node["kind"] == "asset" for node in middle.nodes) == 2
-    assert {fact["observation"] for fact in snapshots[-1].facts} <= set(result.scenario["compare"]) | {
-        f["observation"] for f in snapshots[-1].facts
-    }
 
 
 def test_a_long_run_is_cut_into_few_columns():
