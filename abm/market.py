@@ -22,7 +22,8 @@ from abm.exchange.gateway import Gateway, Refusal
 from abm.exchange.instrument import Instrument
 from abm.exchange.messages import Records
 from abm.random import Fork, Streams
-from abm.record import Recorder, Result
+from abm.record import Result
+from abm.recorder import Recorder
 from abm.scenario import Scenario, ScenarioError, load
 from abm.world.fundamental import Fundamental, fundamental_path
 from abm.world.news import News, NewsPaths
@@ -371,13 +372,6 @@ class Market(mesa.Model):  # type: ignore[misc]
         for population in self.populations:
             population.elsewhere(has)
         return has
-
-    def owner_of(self, row: int) -> str:
-        """Name of the trader that an account belongs to."""
-        for population in self.populations:
-            if population.first <= row < population.first + population.size:
-                return population.name
-        return ""
 
     def _refused(self, tape: Records) -> npt.NDArray[np.bool_]:
         """Which messages come from frozen accounts."""

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from analysis.wording import number
 from experiments.options import DryRun, Json, Scheduler, Set, Store, Workers, announce, changed, seeds_of
-from experiments.tables import PICTURES, check_file, number, print_rows
+from experiments.tables import PICTURES, check_file, print_files, print_rows, write_files
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from abm.scenario import Scenario
     from analysis.ablation import Ablation, Design
     from experiments.ensemble import Outcome
@@ -71,21 +74,20 @@ def ablate(
     with Ensemble(measure, store=where, workers=workers, scheduler=scheduler) as ensemble:
         outcomes = ensemble.play(runs, f"{described.name}, {_extent(design)}")
     found = _ablation(design, names, several, outcomes)
-    if csv is not None:
-        found.table.to_csv(csv, index=False)
-    if figure is not None:
+
+    def draw() -> "Figure":
         from analysis.ablation_figure import ablation_figure
         from analysis.measures import unit
 
         title = f"{described.name}: what each link adds ({_seeds(found.seeds)}, {_extent(design)})"
-        ablation_figure(found.table, {name: unit(name) for name in names}, title).savefig(figure, dpi=150)
+        return ablation_figure(found.table, {name: unit(name) for name in names}, title)
+
+    write_files(csv, found.table, figure, draw)
     if json:
         typer.echo(json_format.dumps(_content(described, found), indent=2))
         return
     _show(described, found)
-    for path in (csv, figure):
-        if path is not None:
-            typer.echo(str(path))
+    print_files(csv, figure)
 
 
 def _design(described: "Scenario", permutations: int) -> "Design":

@@ -41,7 +41,7 @@ def _listen_to_compiler() -> None:
     """Log what is compiled, and not taken from where compiled code is kept."""
     from numba.core import event
 
-    class Compiler(event.Listener):  # type: ignore[misc]
+    class Compiler(event.Listener):
         begun = False
 
         def on_start(self, happened: Any) -> None:

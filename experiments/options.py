@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.tables import number
+from analysis.wording import number
 
 if TYPE_CHECKING:
     from abm.scenario import Scenario

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from analysis.wording import number
 from experiments.options import Json
-from experiments.tables import PICTURES, check_file, number, print_rows
+from experiments.tables import PICTURES, check_file, print_files, print_rows, write_files
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from analysis.phase import Phase
 
 
@@ -46,19 +49,18 @@ def phase(
         raise ScenarioError("below: needs --threshold, such as --threshold -0.2")
     read = Sweep.read(sweep)
     found = found_of(read, x, y, measure, threshold, below=below, where=_where(where or ()))
-    if csv is not None:
-        found.cells.rename(columns={"x": found.x, "y": found.y}).to_csv(csv, index=False)
-    if figure is not None:
+
+    def draw() -> "Figure":
         from analysis.phase_figure import phase_figure
 
-        phase_figure(found, str(read.manifest["name"])).savefig(figure, dpi=150)
+        return phase_figure(found, str(read.manifest["name"]))
+
+    write_files(csv, found.cells.rename(columns={"x": found.x, "y": found.y}), figure, draw)
     if json:
         typer.echo(json_format.dumps({"sweep": str(sweep), **_content(found)}, indent=2))
         return
     _show(found)
-    for path in (csv, figure):
-        if path is not None:
-            typer.echo(str(path))
+    print_files(csv, figure)
 
 
 def _where(texts: Sequence[str]) -> dict[str, str]:

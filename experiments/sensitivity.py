@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from analysis.wording import number
 from experiments.options import Json
-from experiments.tables import PICTURES, check_file, number, print_rows
+from experiments.tables import PICTURES, check_file, print_files, print_rows, write_files
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from analysis.sensitivity import Sensitivity
 
 
@@ -33,19 +36,18 @@ def sensitivity(
     check_file(figure, PICTURES)
     read = Sweep.read(sweep)
     found = found_of(read, measure)
-    if csv is not None:
-        found.table.to_csv(csv, index=False)
-    if figure is not None:
+
+    def draw() -> "Figure":
         from analysis.sensitivity_figure import sensitivity_figure
 
-        sensitivity_figure(found, str(read.manifest["name"])).savefig(figure, dpi=150)
+        return sensitivity_figure(found, str(read.manifest["name"]))
+
+    write_files(csv, found.table, figure, draw)
     if json:
         typer.echo(json_format.dumps({"sweep": str(sweep), **_content(found)}, indent=2))
         return
     _show(found)
-    for path in (csv, figure):
-        if path is not None:
-            typer.echo(str(path))
+    print_files(csv, figure)
 
 
 def _content(found: "Sensitivity") -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from analysis.wording import number
 from experiments.options import DryRun, Json, Scheduler, Store, Workers, announce
-from experiments.tables import number, print_rows
+from experiments.tables import print_rows
 
 if TYPE_CHECKING:
     from analysis.sweep import Sweep

@@ -1,12 +1,12 @@
 """Tables in the terminal, and where tables and pictures may go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.wording import number as number  # commands take it from here
-
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
     from rich.console import Console
     from rich.table import Table
 
@@ -27,6 +27,21 @@ def check_file(path: Path | None, endings: Sequence[str]) -> None:
         raise ScenarioError(f"{path}: must end with {' or '.join(endings)}")
     if not path.parent.is_dir():
         raise ScenarioError(f"{path}: there is no folder {path.parent}; make it first")
+
+
+def write_files(csv: Path | None, table: "pd.DataFrame", figure: Path | None, draw: Callable[[], "Figure"]) -> None:
+    """Write a table and draw a picture, each if it was asked for."""
+    if csv is not None:
+        table.to_csv(csv, index=False)
+    if figure is not None:
+        draw().savefig(figure, dpi=150)
+
+
+def print_files(*paths: Path | None) -> None:
+    """Say where files are that were asked for."""
+    for path in paths:
+        if path is not None:
+            print(path)
 
 
 def print_rows(rows: Sequence[tuple[Any, ...]], titles: tuple[str, ...], *, whole: bool = False) -> None:

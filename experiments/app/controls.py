@@ -233,7 +233,7 @@ class Changeable:
             if wrong := self.controls[name].wrong(value):
                 raise ScenarioError(wrong)
             if value != self.own[name]:
-                settings[name] = value  # type: ignore[assignment]
+                settings[name] = value
         return settings
 
     def changes(self, settings: Settings) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from typing import Any
 
 from matplotlib.colors import to_hex
 
+from abm.contagion.chain import RULES
 from analysis.figures import REASONS
+from analysis.wording import number
 from experiments.app.pictures import Times
-from experiments.tables import number
 
 
 def legend_html(reasons: list[str]) -> str:
@@ -24,18 +25,10 @@ def legend_html(reasons: list[str]) -> str:
 
 def stages_html(stages: list[dict[str, Any]], times: Times, seconds: float, calm: float) -> str:
     """The stages of the chain as a row of lamps."""
-    names = (
-        "institutional_exit",
-        "liquidity_drought",
-        "panic",
-        "market_making_collapse",
-        "forced_liquidation",
-        "cross_market_sale",
-    )
     known: Mapping[str, dict[str, Any]] = {stage["stage"]: stage for stage in stages}
     onsets = sorted(stage["onset"] for stage in stages if stage["onset"] is not None)
     lamps = []
-    for name in names:
+    for name in RULES:
         stage = known.get(name, {"onset": None, "near": 0.0})
         lit = stage["onset"] is not None
         if lit:

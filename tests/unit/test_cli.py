@@ -170,12 +170,12 @@ def test_control_c_on_the_real_command(tmp_path: Path) -> None:
 
 def test_a_run_that_is_not_deterministic_and_one_whose_audit_fails_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     import abm.clearing.ledger as ledger
-    import abm.record as record
+    import abm.recorder as recorder
 
     run = globals()["abm"]
     hashes = iter("ab")
     with monkeypatch.context() as patch:
-        patch.setattr(record.LogHash, "hexdigest", lambda _self: next(hashes))
+        patch.setattr(recorder.LogHash, "hexdigest", lambda _self: next(hashes))
         code, _, line = run(*SHORT, "--quiet", "--out", "one", "--check-determinism")
     words = "first-hour: not deterministic: the event logs of two runs with seed 1 have the hashes a and b\n"
     assert (code, line) == (1, words)

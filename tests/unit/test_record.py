@@ -10,7 +10,8 @@ import pytest
 
 import abm
 from abm.exchange.messages import OUTCOME, TRADE
-from abm.record import LogHash, whole_folder
+from abm.record import whole_folder
+from abm.recorder import LogHash
 from analysis.attribution import attribution
 
 COIN = "btc-spot"
