@@ -33,6 +33,12 @@ LIVES = 2
 _GRACE = 5.0
 """Seconds beyond its limit after which a run that does not stop by itself is stopped with its worker."""
 _WAIT = 0.2  # seconds between two looks at whether there was a Ctrl-C
+_SETTINGS = {
+    "distributed.scheduler.allowed-failures": 0,  # LIVES says how often
+    "distributed.worker.profile.enabled": False,  # nobody reads the samples, which are taken a hundred times a second
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.tick.interval": "500ms",
+}
 
 
 def play(
@@ -207,13 +213,18 @@ class Ensemble:
         queue = deque((scenario, key, LIVES) for key, scenario in waiting.items())
         landed: SimpleQueue[Future[Played]] = SimpleQueue()
         flying: dict[Any, _Flight] = {}
+
+        def launch() -> None:
+            busy = {flight.worker for flight in flying.values()} | self._leaving.keys()
+            free = [worker for worker in client.nthreads() if worker not in busy] if queue else []
+            for worker in free[: len(queue)]:
+                flight = self._launched(client, worker, *queue.popleft())
+                flying[flight.future.key] = flight
+                flight.future.add_done_callback(landed.put)
+
         try:
             while queue or flying:
-                busy = {flight.worker for flight in flying.values()} | self._leaving.keys()
-                for worker in [worker for worker in client.nthreads() if worker not in busy][: len(queue)]:
-                    flight = self._launched(client, worker, *queue.popleft())
-                    flying[flight.future.key] = flight
-                    flight.future.add_done_callback(landed.put)
+                launch()
                 yield from self._stopped(client, flying)
                 try:
                     future = landed.get(timeout=_WAIT)
@@ -223,6 +234,7 @@ class Ensemble:
                 flight = flying.pop(future.key, None)
                 if flight is None:  # it was stopped
                     continue
+                launch()  # a worker does not wait until what it sent is fetched and kept
                 played = _landed(future, flight.key)
                 future.release()  # else what its worker has of it is made again when the worker goes
                 if played is None and flight.lives > 1:
@@ -309,7 +321,7 @@ class Ensemble:
                 "plays on the workers of %s: %s", self._scheduler, ", ".join(self._client.nthreads()) or "none yet"
             )
             return self._client
-        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # LIVES says how often
+        with dask.config.set(_SETTINGS):
             self._cluster = LocalCluster(
                 n_workers=self._workers,
                 threads_per_worker=1,

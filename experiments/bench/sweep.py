@@ -1,4 +1,4 @@
-"""The bench of sweeps: what a run of a sweep takes beside itself, and what a second worker brings, in turn in one process."""
+"""The bench of sweeps: what a run of a sweep takes beside itself, and what a second worker brings, in turn."""
 
 import tempfile
 from pathlib import Path
@@ -10,11 +10,12 @@ import abm
 from analysis.measures import whole_run
 from experiments.bench.report import Figure, Report, WrongTotals
 from experiments.ensemble import Ensemble
+from experiments.one_run import Limits
 from experiments.sweep import played
 from experiments.sweep_plan import Plan
 from experiments.sweep_spec import Spec
 
-BLOCK = 20
+BLOCK = 40
 REACH_OVERHEAD = 0.10
 REACH_WORKERS = 1.8
 
@@ -30,21 +31,22 @@ class Block(NamedTuple):
     """Seconds that some runs take, each way."""
 
     bare: float
+    here: float
     one: float
     two: float
     bare_processor: float
-    one_processor: float
+    here_processor: float
 
 
 def measure(runs: int, minutes: int) -> Report:
-    """Time runs alone, as a sweep here, and as a sweep on two workers, in turn.
+    """Time runs alone, as a sweep in this process, on one worker and on two, in turn.
 
     Args:
         runs: How many each way.
         minutes: Market time of each, of `first-hour`; 59 at most.
 
     Raises:
-        WrongTotals: The three do not come to the same.
+        WrongTotals: They do not come to the same.
     """
     report = Report(
         "A run alone is abm.run; one of a sweep is also built, measured, kept and put in the table. Medians of blocks of "
@@ -55,19 +57,22 @@ def measure(runs: int, minutes: int) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         blocks = _blocks(runs, minutes, Path(folder))
     many = min(BLOCK, runs)
-    over = median(block.one / block.bare - 1.0 for block in blocks)
+    over = median(block.here / block.bare - 1.0 for block in blocks)
     times = median(block.one / block.two for block in blocks)
+    beside = median(block.here / block.two for block in blocks)
     what = f"{runs} runs of {minutes} min"
     report.figures += [
         Figure("a run alone", what, median(block.bare for block in blocks) / many, "s"),
-        Figure("a run of a sweep", "this process", median(block.one for block in blocks) / many, "s"),
+        Figure("a run of a sweep", "this process", median(block.here for block in blocks) / many, "s"),
+        Figure("a run of a sweep", "one worker", median(block.one for block in blocks) / many, "s"),
         Figure("a run of a sweep", "two workers", median(block.two for block in blocks) / many, "s"),
         Figure("a sweep beside its runs", "this process", over * 100, "%", None, "< 10", over < REACH_OVERHEAD),
         Figure(
             "two workers to one", "runs a second", times, "times", None, f"{REACH_WORKERS:g}", times >= REACH_WORKERS
         ),
+        Figure("two workers to this process", "runs a second", beside, "times"),
     ]
-    processor = median(block.one_processor / block.bare_processor - 1.0 for block in blocks)
+    processor = median(block.here_processor / block.bare_processor - 1.0 for block in blocks)
     report.note(f"By processor time, which others on the machine change less: {processor:.1%} beside its runs.")
     return report
 
@@ -75,20 +80,23 @@ def measure(runs: int, minutes: int) -> Report:
 def _blocks(runs: int, minutes: int, folder: Path) -> list[Block]:
     """Seconds of each way by block; what is compiled and begun once is over before."""
     blocks = []
+    measure = _plan(1, minutes, 1).measure
     with (
-        Ensemble(_plan(1, minutes, 1).measure, store=folder / "one.sqlite") as one,
-        Ensemble(_plan(1, minutes, 1).measure, store=folder / "two.sqlite", workers=2) as two,
+        Ensemble(measure, store=folder / "here.sqlite") as here,
+        # a worker of its own is what limits ask for
+        Ensemble(measure, store=folder / "one.sqlite", limits=Limits(seconds=3600)) as one,
+        Ensemble(measure, store=folder / "two.sqlite", workers=2) as two,
     ):
-        for ensemble in (one, two):
+        for ensemble in (here, one, two):
             _swept(ensemble, 4, minutes, 10**6)
         for first in range(1, runs + 1, BLOCK):
             many = min(BLOCK, runs - first + 1)
             returns, bare = _alone(many, minutes, first)
-            here, taken = _swept(one, many, minutes, first)
-            there, spread = _swept(two, many, minutes, first)
-            if not (here == there == returns):
+            swept = [_swept(ensemble, many, minutes, first) for ensemble in (here, one, two)]
+            if any(came != returns for came, _ in swept):
                 raise WrongTotals("the runs of a sweep, here or on workers, do not come to what they come to alone")
-            blocks.append(Block(bare.wall, taken.wall, spread.wall, bare.processor, taken.processor))
+            walls = [taken.wall for _, taken in swept]
+            blocks.append(Block(bare.wall, *walls, bare.processor, swept[0][1].processor))
     return blocks
 
 
