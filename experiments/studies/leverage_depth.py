@@ -24,7 +24,7 @@ from analysis.sweep import Sweep
 
 Floats = npt.NDArray[np.float64]
 
-PERP, FALL = "btc-perp", "btc-spot.drawdown"
+PERP, FALL = "btc-perp", "drawdown"
 LEVERAGE, DEPTH = "leverage", "depth"
 SCALE = "traders.retail_leverage.leverage.scale"
 _SHOWN = (0.25, 0.63, 1.0, 2.5)  # depths of the panel on the right
@@ -203,7 +203,9 @@ def _border(ax: Axes, grid: pd.DataFrame, found: Study) -> None:
     }
     for label, (values, style) in lines.items():
         heights = np.where(np.isfinite(values), np.interp(values, levels, places), np.nan)
-        ax.plot(across, heights, style, color="#222222", markersize=4, linewidth=1.6, label=label)
+        ax.plot(
+            across, heights, style, color="#222222", markersize=5, markerfacecolor="none", linewidth=1.6, label=label
+        )
     title = "more is liquidated than sold:"
     ax.legend(
         title=title,

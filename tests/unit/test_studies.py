@@ -9,6 +9,8 @@ import pytest
 import abm
 from abm.record import Result
 from analysis.sweep import Sweep
+from experiments.one_run import measured_by
+from experiments.store import Outcome
 from experiments.studies.leverage_depth import (
     FALL,
     SCALE,
@@ -20,6 +22,7 @@ from experiments.studies.leverage_depth import (
     forced,
     study,
 )
+from experiments.sweep_plan import read_plan
 
 FEW = {"clock.end": "2026-02-05T00:20Z", "traders.retail_leverage.accounts": 2000}
 
@@ -84,6 +87,15 @@ def test_the_sale_and_the_accounts_are_all_that_acts(played: Result) -> None:
     takers = played.flows[(played.flows["role"] == "taker")].groupby("reason")["notional"].sum()
     own = takers.reindex(["stop_loss", "panic", "take_profit", "short_cover", "trend"]).fillna(0.0).sum()
     assert own < 0.01 * takers["liquidation"]
+
+
+def test_the_study_reads_columns_that_its_sweep_has(played: Result) -> None:
+    plan = read_plan("leverage-depth", ["experiments.studies.leverage_depth:forced"])
+    first = plan.scenarios[0]
+    came = {name: value for part in measured_by(plan.measure) for name, value in part(played).items()}
+    table = plan.table([Outcome(first.hash, first.seed, came, 0.0, "", "")])
+    read = ["leverage", "depth", "replication", FALL, "sale_usd", "forced_usd", "taken_over_usd", "liquidated_usd"]
+    assert table[[*read, "liquidated_accounts"]].notna().all(axis=None)
 
 
 def test_runs_are_held_against_those_without_borrowing() -> None:
