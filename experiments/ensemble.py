@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -321,7 +322,9 @@ class Ensemble:
                 "plays on the workers of %s: %s", self._scheduler, ", ".join(self._client.nthreads()) or "none yet"
             )
             return self._client
-        with dask.config.set(_SETTINGS):
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise SystemExit(1)  # a worker that reads a script anew; the process that began it says so
+        with dask.config.set(_SETTINGS), _told():
             self._cluster = LocalCluster(
                 n_workers=self._workers,
                 threads_per_worker=1,
@@ -334,6 +337,18 @@ class Ensemble:
             )
         self._client = self._listen(Client(self._cluster))
         return self._client
+
+
+@contextlib.contextmanager
+def _told() -> Generator[None]:
+    """Say why workers did not begin."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ScenarioError(
+            f"workers did not begin ({line(error)}); in a script of your own, put what it does below: "
+            'if __name__ == "__main__":'
+        ) from None
 
 
 class _Begun(NamedTuple):

@@ -191,6 +191,20 @@ if __name__ == "__main__":
     assert _gone(started.pid)
 
 
+def test_a_script_that_begins_itself_anew_in_its_workers_is_told_why(tmp_path: Path) -> None:
+    script = tmp_path / "many.py"
+    script.write_text(f"""
+from experiments.ensemble import play
+from tests.unit.test_ensemble import short
+play([short(1), short(2)], "{HERE}:counted", workers=2)
+""")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1  # of the script, and none of its workers
+    assert done.stderr.rstrip().endswith('put what it does below: if __name__ == "__main__":')
+
+
 def test_a_store_that_is_none_is_one_line(tmp_path: Path) -> None:
     words = tmp_path / "words.sqlite"
     words.write_text("not a store\n" * 100)
