@@ -11,6 +11,7 @@ from abm.record import Result
 from analysis.sweep import Sweep
 from experiments.one_run import measured_by
 from experiments.store import Outcome
+from experiments.studies import policies
 from experiments.studies.leverage_depth import (
     FALL,
     SCALE,
@@ -115,3 +116,23 @@ def test_runs_are_held_against_those_without_borrowing() -> None:
     for depth, border in found.borders.items():
         assert 0.05 < border < 3.0 if expected[3.0, depth] > 1e8 else np.isnan(border)
     assert draw(found).get_axes()
+
+
+def test_policies_are_held_against_the_same_seed_without_them() -> None:
+    """A table made up: seeds differ by far more than what the policy changes."""
+    rows = [
+        (policy, seed, -0.1 * seed + milder, 1e9 * seed - 5e8 * (milder > 0), "")
+        for policy, milder in (("as it was", 0.0), ("cap", 0.02), ("none", 0.0))
+        for seed in (1, 2, 3)
+    ]
+    names = ["policy", "seed", "drawdown", "liquidated_usd", "error"]
+    runs = pd.DataFrame([*rows, ("cap", 4, np.nan, np.nan, "took too long")], columns=names)
+    found = Sweep(runs, {"spec": {"measures": ["drawdown", "liquidated_usd"]}})
+    assert policies.differences(found).loc["cap", "drawdown"].to_numpy() == pytest.approx(0.02)
+    shown = policies.table(found)
+    assert shown.index.tolist() == ["as it was", "cap", "none"] and shown.loc["cap", "runs"] == 3
+    assert shown.loc["cap", ["change", "least", "greatest"]].to_numpy(float) == pytest.approx(0.02)
+    assert shown.loc["none", "change"] == 0.0
+    fall, liquidated = policies.draw(found).get_axes()
+    assert [label.get_text() for label in fall.get_yticklabels()] == ["cap", "none"]
+    assert liquidated.get_xlim()[1] > 500
