@@ -5,10 +5,12 @@ them and on the day's return: long-term holders distribute gains, short-term hol
 on this market. Resting demand lies where many coins were bought. Stocks are finite on both sides.
 """
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
-from scipy.special import expit
+from scipy.special import expit, ndtr
 
 from abm.agents.base import Floats, Numbers, Population, TraderConfig, trader
 from abm.agents.view import View
@@ -129,7 +131,14 @@ class ShortTermHoldersConfig(HoldersConfig):
         1.0, gt=0, le=1, description="part of the coins whose holders panic at all, and once", examples=[0.04]
     )
     panic_fall: float = Field(
-        0.04, ge=0, lt=1, description="fall within a day beyond which there is panic", examples=[0.04]
+        0.04, ge=0, lt=1, description="fall within a day beyond which half of them may panic", examples=[0.04]
+    )
+    panic_spread: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="standard deviation, of the logarithm, of that fall between holders; 0: all have the same",
+        examples=[0.4],
     )
     panic_loss: float = Field(
         0.10, ge=0, le=5, description="loss, as a logarithm, at which half of the holders panic", examples=[0.1]
@@ -303,10 +312,19 @@ class ShortTermHolders(Holders):
     config: ShortTermHoldersConfig
 
     def hazard(self, gain: Floats, day: float) -> tuple[Floats, Floats]:
-        """At leisure h, and in panic 5 h logistic((-gain - .10) / .04) where the day fell by more than 4 %, or less in fear, of who is left."""
+        """At leisure h, and in panic 5 h logistic((-gain - .10) / .04) of those whose fall of a day was passed and who have not sold yet.
+
+        That fall is lognormal between holders; it is smaller in fear.
+        """
         c = self.config
-        if day >= -c.panic_fall * self.nerve:
-            return np.full(len(gain), c.hazard), np.zeros(len(gain))
-        left = np.maximum(1.0 - self.panicked / np.maximum(c.weak * c.coins * self._weight, 1e-12), 0.0)
-        panic: npt.NDArray[np.float64] = c.panic_effect * left * expit((-gain - c.panic_loss) / c.panic_width)
-        return np.full(len(gain), c.hazard), c.hazard * panic
+        passed = self._passed(-day / max(c.panic_fall * self.nerve, 1e-12))
+        gone = self.panicked / np.maximum(c.weak * c.coins * self._weight, 1e-12)
+        panic: npt.NDArray[np.float64] = np.maximum(passed - gone, 0.0) * expit((-gain - c.panic_loss) / c.panic_width)
+        return np.full(len(gain), c.hazard), c.hazard * c.panic_effect * panic
+
+    def _passed(self, fall: float) -> float:
+        """Part of the holders who may panic after a fall, in units of the median of what it takes."""
+        spread = self.config.panic_spread
+        if fall <= 0.0 or not spread:
+            return float(fall > 1.0)
+        return float(ndtr(math.log(fall) / spread))

@@ -79,6 +79,20 @@ def test_new_coins_panic_when_they_lose_in_a_fall(loss: float, day: float, calm:
     assert [float(part[0]) for part in hazard] == pytest.approx([calm, panic], abs=1e-6)
 
 
+def test_falls_that_make_holders_panic_differ_between_them() -> None:
+    """At the median half panic, and one standard deviation of the logarithm above it five sixths; who has gone does not go again."""
+    holders = only(market(SHORT, panic_fall=0.08, panic_spread=0.4, weak=0.5, coins=1e6), ShortTermHolders)
+    alone = only(market(SHORT, panic_fall=0.08, weak=0.5, coins=1e6), ShortTermHolders)
+    gain = np.full(len(holders.cohorts()[0]), -1.0)
+    whole = alone.hazard(gain, -0.2)[1]
+    parts = [holders.hazard(gain, -0.08 * np.exp(0.4 * z))[1] / whole for z in (-1.0, 0.0, 1.0)]
+    assert np.array(parts) == pytest.approx(np.repeat([[0.158655], [0.5], [0.841345]], len(gain), axis=1), rel=1e-5)
+    assert not holders.hazard(gain, 0.0)[1].any() and not holders.hazard(gain, 0.05)[1].any()
+    holders.panicked += 0.51 * 0.5 * holders.cohorts()[0]
+    assert not holders.hazard(gain, -0.08)[1].any(), "all whose fall this was have gone"
+    assert (holders.hazard(gain, -0.12)[1] > 0).all()
+
+
 def test_coins_move_at_the_hazard_and_a_part_of_them_is_sold_here() -> None:
     steady = market(SHORT, "2026-02-15T00:00Z", "10min", lump=0.5)
     Quoter(steady)
