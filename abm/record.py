@@ -181,35 +181,43 @@ class Result:
         return {"format": FORMAT, **{key: self.summary[key] for key in keys}, "audit_passed": self.audit.passed}
 
 
+class DamagedRun(ValueError):
+    """A run folder of which a file is missing or cut short."""
+
+
+_MEND = "copy the folder again, or run the scenario again"
+
+
 def read_result(folder: str | Path) -> Result:
     """Read a run folder.
 
     Raises:
         FileNotFoundError: There is no whole run folder there.
+        DamagedRun: One of its files cannot be read; tables of accounts and trades say so when they are asked for.
         ValueError: It was written in another format; the text says what such a folder lacks. What came later and has an empty table in its
             place (`moves`) is no reason to refuse one.
     """
     place = Path(folder)
     if not (place / "manifest.json").is_file():
         raise FileNotFoundError(f"{place}: not a run folder, or not a whole one (no manifest.json)")
-    manifest = json.loads((place / "manifest.json").read_text("utf-8"))
+    manifest = _read_json(place / "manifest.json")
     if (found := manifest.get("format")) != FORMAT:
         lacks = f" It lacks {_LACKS[found]}." if found in _LACKS else ""
         raise ValueError(f"{place}: format {found} cannot be read, only {FORMAT}; run the scenario again.{lacks}")
     _log.info("reads the run in %s", place)
-    summary = json.loads((place / "summary.json").read_text("utf-8"))
+    summary = _read_json(place / "summary.json")
     audit = summary.pop("audit")
     return Result(
         summary=summary,
         audit=Audit.from_dict(audit),
-        scenario=json.loads((place / "scenario.json").read_text("utf-8")),
-        bars=pd.read_parquet(place / "bars.parquet"),
-        flows=pd.read_parquet(place / "flows.parquet"),
+        scenario=_read_json(place / "scenario.json"),
+        bars=_read_table(place / "bars.parquet"),
+        flows=_read_table(place / "flows.parquet"),
         moves=_read_moves(place / "moves.parquet"),
-        gauges=pd.read_parquet(place / "gauges.parquet"),
-        liquidations=pd.read_parquet(place / "liquidations.parquet"),
-        network=pd.read_parquet(place / "network.parquet"),
-        nodes=pd.read_parquet(place / "nodes.parquet"),
+        gauges=_read_table(place / "gauges.parquet"),
+        liquidations=_read_table(place / "liquidations.parquet"),
+        network=_read_table(place / "network.parquet"),
+        nodes=_read_table(place / "nodes.parquet"),
         _accounts=partial(_read_whole, place / "accounts.parquet"),
         _trades=partial(_read_whole, place / "trades.parquet"),
         _orders={
@@ -220,15 +228,34 @@ def read_result(folder: str | Path) -> Result:
     )
 
 
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise DamagedRun(f"{path}: is missing; {_MEND}") from None
+    except pa.ArrowInvalid:
+        raise DamagedRun(f"{path}: damaged, not a whole Parquet file; {_MEND}") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise DamagedRun(f"{path}: is missing; {_MEND}") from None
+    except ValueError as error:
+        raise DamagedRun(f"{path}: damaged, {error}; {_MEND}") from None
+    return content
+
+
 def _read_whole(path: Path) -> Iterator[pd.DataFrame]:
     """A table as one piece, read when it is asked for."""
-    yield pd.read_parquet(path)
+    yield _read_table(path)
 
 
 def _read_moves(path: Path) -> pd.DataFrame:
     """The moves of a run; none where its folder is older than they are."""
     if path.is_file():
-        return pd.read_parquet(path)
+        return _read_table(path)
     empty = pd.DataFrame(columns=["time", "instrument", "trader", "reason", "by", "change"])
     return empty.astype({"time": "datetime64[ns, UTC]", "change": float})
 

@@ -562,7 +562,7 @@ def _explain(detail: ErrorDetails, raw: Mapping[str, Any]) -> str:
         body = raw.get("traders", {}).get(path[-1]) if kind == "unknown_kind" else None
         if isinstance(body, Mapping) and body.get("kind"):
             return f"{key}.kind: {body['kind']!r} is not a kind of trader{meant(body['kind'], known)}{see}"
-        return f"{key} is not a key{meant(path[-1], known, prefix) or '.'}{see}"
+        return f"{key} is not a key{meant(path[-1], known, prefix)}{see}"
     if kind == "missing":
         field = parent.model_fields.get(path[-1]) if parent else None
         example = f", such as {field.examples[0]}" if field is not None and field.examples else ""

@@ -45,6 +45,12 @@ class Row:
     """How many runs cover it."""
     role: str
     note: str
+    measure: str
+    """What is taken of a run: a key of `MEASURES`."""
+    start: pd.Timestamp
+    """When the window of the observation begins."""
+    end: pd.Timestamp
+    """When it ends: at its beginning where a moment is observed."""
 
     @property
     def inside(self) -> bool | None:
@@ -70,6 +76,9 @@ class Row:
             "role": self.role,
             "inside": self.inside,
             "note": self.note,
+            "measure": self.measure,
+            "start": self.start.isoformat(),
+            "end": self.end.isoformat(),
         }
 
 
@@ -144,6 +153,9 @@ def compare_measured(scenario: Mapping[str, Any], runs: Sequence[Mapping[str, fl
                 runs=len(values),
                 role=own.get("role") or str(seen["role"]),
                 note="; ".join(note for note in (own.get("note"), seen["note"]) if isinstance(note, str) and note),
+                measure=str(seen["measure"]),
+                start=seen["from_utc"],
+                end=seen["to_utc"],
             )
         )
     return rows

@@ -89,7 +89,9 @@ def chosen(names: Iterable[str], instruments: Sequence[str], instrument: str) ->
     for name in names:
         market, _, measure = name.rpartition(".")
         if measure not in REGISTRY:
-            raise ScenarioError(f"measures: {name!r} is none{meant(measure, REGISTRY)} There are {', '.join(REGISTRY)}")
+            raise ScenarioError(
+                f"measures: {name!r} is none{meant(measure, REGISTRY) or '.'} There are {', '.join(REGISTRY)}"
+            )
         if market and not REGISTRY[measure].each:
             raise ScenarioError(f"measures: {name!r}: {measure} is of all instruments together; write {measure}")
         if market and market not in instruments:

@@ -38,7 +38,7 @@ def chain(
         first = next(name for name in names if name.partition("-")[0] == (asset or names[0].partition("-")[0]))
         fear = by_day(fear_and_greed(result.bars, result.nodes, first, calm=calm))
     except ValueError as error:
-        raise ScenarioError(str(error)) from None
+        raise ScenarioError(f"{run}: {error}") from None
     trees = branches(result.causes())
     if json:
         content = {

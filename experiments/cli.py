@@ -80,9 +80,10 @@ def _answers[**P](command: Callable[P, None]) -> Callable[P, None]:
             say(_about_disk(error))
             raise typer.Exit(2) from None
         except ValueError as error:
+            from abm.record import DamagedRun
             from abm.scenario import ScenarioError
 
-            if not isinstance(error, ScenarioError):
+            if not isinstance(error, (ScenarioError, DamagedRun)):
                 raise
             say(str(error))
             raise typer.Exit(2) from None

@@ -213,6 +213,7 @@ if (flags.data.address[0]) history.replaceState(null, "", flags.data.address[0])
         """Note which pictures can be seen."""
         for side in self._sides.values():
             side.see(parts)
+        self._fit_prices()
 
     def _note_drawn(self, number: int) -> None:
         self._drawn = number

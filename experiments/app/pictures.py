@@ -26,9 +26,6 @@ BLUE, ORANGE, GREEN, RED, GREY, INK = "#0173b2", "#de8f05", "#029e73", "#d55e00"
 _HATCH = {"": " ", "//": "/", "xx": "x", "..": ".", "\\\\": "\\", "--": "-"}
 _MILLION = 1e6
 _HEIGHT = 250
-_HOURS = DatetimeTickFormatter(
-    seconds="%H:%M:%S", minsec="%H:%M", minutes="%H:%M", hourmin="%H:%M", hours="%H:%M", days="%e %b", months="%e %b"
-)
 
 
 def empty(x: Any = None, height: int = _HEIGHT, label: str = "", **more: Any) -> Any:
@@ -57,7 +54,16 @@ def empty(x: Any = None, height: int = _HEIGHT, label: str = "", **more: Any) ->
 
 def _timed(grid: Grid, start: datetime, x: Any, label: str, height: int = _HEIGHT) -> Any:
     plot = empty(x, height, label, x_axis_type="datetime")
-    plot.xaxis.formatter = _HOURS
+    # One for each picture: what two visitors shared would lose its formats when the first of them goes
+    plot.xaxis.formatter = DatetimeTickFormatter(
+        seconds="%H:%M:%S",
+        minsec="%H:%M",
+        minutes="%H:%M",
+        hourmin="%H:%M",
+        hours="%H:%M",
+        days="%e %b",
+        months="%e %b",
+    )
     plot.xaxis.ticker.desired_num_ticks = 6
     return plot
 
@@ -130,6 +136,10 @@ class Price:
         if n > sent:
             at = self._times.at(np.arange(sent, n) * self._times.grid.column)
             self.other.stream({"t": at, "mid": seen.price[sent:]})
+
+    def expect(self, price: float) -> None:
+        """Have the axis lie about a price, until there is one to fit it to."""
+        self.plot.y_range.update(start=0.99 * price, end=1.01 * price)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -213,7 +223,7 @@ class Depth:
     """What can be sold and bought until a price."""
 
     def __init__(self) -> None:
-        self.plot = plot = empty(None, 290, "million USD up to there")
+        self.plot = plot = empty(Range1d(0.0, 1.0), 290, "million USD up to there")
         plot.xaxis.axis_label = "price (USD)"
         plot.xaxis.formatter = NumeralTickFormatter(format="0,0.[00]")
         plot.xaxis.ticker.desired_num_ticks = 4
@@ -236,6 +246,8 @@ class Depth:
         self._drawn = seen.depth
         for source, (price, amount) in zip(self.sides, seen.depth, strict=True):
             source.data = {"x": price, "y": amount / _MILLION}
+        (bids, _), (offers, _) = seen.depth
+        self.plot.x_range.update(start=float(bids[-1]), end=float(offers[-1]))
 
 
 class LiquidationMap:

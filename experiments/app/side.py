@@ -41,7 +41,11 @@ ol.stages .when { font-size: 13px; }
 .scroll { max-height: 380px; overflow: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th, td { text-align: right; padding: 2px 6px; border-bottom: 1px solid #e5e5e5; white-space: nowrap; }
-th[scope=row] { text-align: left; font-weight: 400; white-space: normal; }
+th:first-child { text-align: left; }
+th[scope=row] { font-weight: 400; white-space: normal; }
+.on { color: #555; margin-left: 6px; }
+@container (max-width: 720px) { .on { display: block; margin-left: 0; } }
+@container (max-width: 420px) { th, td { padding: 2px 3px; white-space: normal; } table { font-size: 12px; } }
 tr.in td:last-child { color: #0173b2; font-weight: 700; }
 tr.out td:last-child { color: #a33c00; font-weight: 700; }
 .big { font-size: 17px; font-weight: 700; }
@@ -143,6 +147,7 @@ class Side:
         self._watched, self._bets = instrument, partner(self._scenario, instrument)
         self._map.named(self._bets)
         self._interest.named(self._bets)
+        self.price.expect(self._scenario.instruments[instrument].reference_price)
         self.tell(Order(watched=instrument))
         self._clear_traded()
         self._shown = None

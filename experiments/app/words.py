@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
+import pandas as pd
 from matplotlib.colors import to_hex
 
 from abm.contagion.chain import RULES
@@ -56,16 +58,46 @@ def facts_html(facts: list[dict[str, Any]], observed: bool) -> str:
         low, high = (math.nan if fact[end] is None else fact[end] for end in ("low", "high"))
         bounds = " to ".join(number(each, fact["unit"]) for each in (low, high))
         rows.append(
-            f'<tr class="{"in" if fact["inside"] else "out"}"><th scope="row">{fact["quantity"].replace("_", " ")}</th>'
+            f'<tr class="{"in" if fact["inside"] else "out"}"><th scope="row">{_what(fact)} <span class="on">{_when(fact)}</span></th>'
             f"<td>{number(fact['observed'], fact['unit'])}</td><td>{bounds}</td>"
             f"<td>{number(fact['simulated'], fact['unit'])}</td><td>{role}</td><td>{inside}</td></tr>"
         )
-    head = "".join(f'<th scope="col">{t}</th>' for t in ("fact", "observed", "bounds", "this run", "role", "inside"))
+    head = "".join(
+        f'<th scope="col">{t}</th>' for t in ("fact and time (UTC)", "observed", "bounds", "this run", "role", "inside")
+    )
     counted = [fact for fact in facts if fact["role"] != "input" and fact["inside"] is not None]
     inside_all = sum(fact["inside"] for fact in counted)
     total = (
         f"<p>{inside_all} of {len(counted)} fitted or predicted facts lie inside their bounds; one run says little.</p>"
+        if counted
+        else "<p>So far only what was put in: it says nothing of the model.</p>"
     )
     return (
         f'{total}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
+
+
+def _what(fact: Mapping[str, Any]) -> str:
+    """What was observed: of a price, whether it is the lowest or the highest of its window."""
+    extreme = {"low": ", lowest", "high": ", highest"}.get(fact["measure"], "")
+    return escape(fact["quantity"].replace("_", " ") + extreme)
+
+
+def _when(fact: Mapping[str, Any]) -> str:
+    """The moment or the window that was observed; days where it is made of whole ones."""
+    start, end = (pd.Timestamp(fact[each]).ceil("min") for each in ("start", "end"))
+    if start == end:
+        return _moment(start)
+    end = end.ceil("h")  # a minute before midnight is midnight
+    if start == start.normalize() and end == end.normalize():
+        last = end - pd.Timedelta(days=1)
+        return _day(start) if start == last else f"{_day(start)} to {_day(last)}"
+    return f"{_moment(start)} to {end:%H:%M}" if start.date() == end.date() else f"{_moment(start)} to {_moment(end)}"
+
+
+def _day(when: pd.Timestamp) -> str:
+    return f"{when.day} {when:%b}"
+
+
+def _moment(when: pd.Timestamp) -> str:
+    return f"{_day(when)} {when:%H:%M}"

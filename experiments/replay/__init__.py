@@ -16,7 +16,7 @@ from experiments.replay.lobster import Execution, LobsterReport, replay_lobster
 
 __all__ = ["DamagedFile", "LobsterReport", "app", "replay_lobster"]
 
-app = typer.Typer(help="Replay real order-book messages and compare books.", no_args_is_help=True)
+app = typer.Typer(help="Replay real order-book messages and compare books.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

@@ -101,12 +101,32 @@ def test_lamps_say_order_and_nearness(scenario):
     assert "first 0.75 h" in stages_html([], times, 10.0, 2700.0)
 
 
-def test_facts_say_their_role_and_whether_they_are_met(watched):
-    fact = {
-        "observation": "x", "quantity": "BTC low", "unit": "USD", "observed": 60_000.0, "low": 59_500.0, "high": None,
-        "simulated": 61_000.0, "least": 0.0, "most": 0.0, "gap": 0.0, "runs": 1, "role": "predicted", "inside": True, "note": "",
-    }  # fmt: skip
-    html = facts_html([fact, {**fact, "role": "input", "inside": False}], True)
+FACT = {
+    "observation": "x", "quantity": "BTC price", "unit": "USD", "observed": 60_000.0, "low": 59_500.0, "high": None,
+    "simulated": 61_000.0, "least": 0.0, "most": 0.0, "gap": 0.0, "runs": 1, "role": "predicted", "inside": True, "note": "", "measure": "low",
+    "start": "2026-02-05T00:00:00+00:00", "end": "2026-02-06T23:59:00+00:00",
+}  # fmt: skip
+
+
+def test_facts_say_their_role_and_whether_they_are_met():
+    html = facts_html([FACT, {**FACT, "role": "input", "inside": False}], True)
     assert "1 of 1 fitted or predicted" in html and "put in" in html and "59,500" in html
+    assert "BTC price, lowest" in html
+    assert "only what was put in" in facts_html([{**FACT, "role": "input"}], True)
     assert "no observations" in facts_html([], False) and "Nothing yet" in facts_html([], True)
     assert "repeating-linear-gradient" in legend_html(["liquidation"]) and "none" in legend_html(["noise"])
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [
+        ("05T22:30", "05T22:30", "5 Feb 22:30"),
+        ("05T00:00", "06T00:00", "5 Feb"),
+        ("05T00:00", "06T23:59", "5 Feb to 6 Feb"),  # a minute before midnight is midnight
+        ("05T14:30", "05T21:00", "5 Feb 14:30 to 21:00"),
+        ("04T21:00", "05T21:00", "4 Feb 21:00 to 5 Feb 21:00"),
+    ],
+)
+def test_facts_say_when(start, end, said):
+    times = {"start": f"2026-02-{start}:00+00:00", "end": f"2026-02-{end}:00+00:00"}
+    assert f'<span class="on">{said}</span>' in facts_html([FACT | times], True)

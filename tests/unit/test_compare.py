@@ -158,6 +158,7 @@ def test_a_run_that_does_not_reach_a_window_says_so(result: Result) -> None:
     assert math.isnan(rows["btc.low.feb6"].simulated)
     assert rows["btc.low.feb6"].inside is None
     assert rows["btc.low.feb6"].to_dict()["simulated"] is None
+    assert rows["btc.low.feb6"].to_dict()["start"] == "2026-02-06T00:00:00+00:00"
     assert math.isnan(rows["ndx.ret.feb5"].simulated)  # not traded there
     both = _rows(short, result)["btc.low.feb6"]
     assert (both.runs, both.simulated) == (1, 69_490)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import abm
 from abm.exchange.messages import OUTCOME, TRADE
-from abm.record import whole_folder
+from abm.record import DamagedRun, whole_folder
 from abm.recorder import LogHash
 from analysis.attribution import attribution
 
@@ -89,6 +90,26 @@ def test_a_folder_without_manifest_and_one_of_another_format_are_refused(result:
     manifest.unlink()
     with pytest.raises(FileNotFoundError, match="not a whole one"):
         abm.read_result(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["summary.json", "scenario.json", "bars.parquet"])
+def test_a_file_that_is_cut_short_or_missing_is_named(result: abm.Result, tmp_path: Path, name: str) -> None:
+    result.save(tmp_path / "run")
+    path = tmp_path / "run" / name
+    os.truncate(path, 50)
+    with pytest.raises(DamagedRun, match=rf"{name}: damaged.*run the scenario again"):
+        abm.read_result(tmp_path / "run")
+    path.unlink()
+    with pytest.raises(DamagedRun, match=rf"{name}: is missing"):
+        abm.read_result(tmp_path / "run")
+
+
+def test_trades_that_are_cut_short_are_named_when_they_are_asked_for(result: abm.Result, tmp_path: Path) -> None:
+    result.save(tmp_path / "run")
+    os.truncate(tmp_path / "run" / "trades.parquet", 50)
+    back = abm.read_result(tmp_path / "run")
+    with pytest.raises(DamagedRun, match=r"trades.parquet: damaged"):
+        _ = back.trades
 
 
 def test_a_folder_from_before_moves_were_kept_is_read(result: abm.Result, tmp_path: Path) -> None:

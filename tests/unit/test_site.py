@@ -21,6 +21,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _YAML = re.compile(r"^```yaml\n# (\S+\.yaml)(.*?)^```", re.MULTILINE | re.DOTALL)
+_HREF = re.compile(r"<a\b[^>]*\bhref=[\"']?([^\"'\s>]+)")
 _LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?((?:https?:)?//[^\"'\s>]+)")
 
 
@@ -48,6 +49,18 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     loaded = {str(page.relative_to(site)): _LOADED.findall(page.read_text("utf-8")) for page in pages}
     assert not {page: found for page, found in loaded.items() if found}
     assert not any("fonts.googleapis" in sheet.read_text("utf-8") for sheet in site.rglob("*.css"))
+
+
+def test_links_of_the_pages_lead_to_files_of_the_site(site: Path) -> None:
+    dead = []
+    for page in site.rglob("*.html"):
+        if page.name == "404.html":  # its links are those of a server
+            continue
+        for link in _HREF.findall(page.read_text("utf-8")):
+            where = urlsplit(link)
+            if not where.scheme and where.path and not (page.parent / unquote(where.path)).exists():
+                dead.append(f"{page.relative_to(site)}: {link}")
+    assert not dead
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))

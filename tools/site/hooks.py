@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -9,9 +10,16 @@ from mkdocs.structure.files import File, Files
 from tools.site import lessons, reference
 
 _ROOT = Path(__file__).parents[2]
-_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "project/contributing.md", "CHANGELOG.md": "project/changelog.md"}
+_PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "project/contributing.md",
+    "CODE_OF_CONDUCT.md": "project/conduct.md",
+    "SECURITY.md": "project/security.md",
+    "CHANGELOG.md": "project/changelog.md",
+}
 """Files of the top folder that are pages too, so that nothing is said twice."""
 _FILES = ("LICENSE", "CITATION.cff")
+_CODE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?:abm|analysis|configs|experiments/papers|tests)/[^)]*\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -29,6 +37,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for picture, content in pictures.items():
             files.append(File.generated(config, f"lessons/{picture}", content=content))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Leave of a link to the code its text: the pages go without the code."""
+    return _CODE.sub(r"`\1`", markdown)
 
 
 def _moved(text: str, page: str) -> str:
