@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from abm.lobster.files import Book, Messages
+from abm.lobster.tape import Execution
 from experiments.replay import app
 from experiments.replay import lobster as lobster_module
-from experiments.replay.files import Book, Messages
-from experiments.replay.lobster import Execution, LobsterReport, replay_lobster
+from experiments.replay.lobster import LobsterReport, replay_lobster
 
 BUY, SELL = 1, -1
 NEW, PARTIAL, DELETE, EXECUTION, HIDDEN, CROSS, HALT = range(1, 8)
