@@ -306,9 +306,9 @@ class Scenario(Frozen):
         if self.channels.sentiment.graph and graph.is_file():  # what it says, wherever it is kept
             content["channels"]["sentiment"]["graph"] = hashlib.sha256(graph.read_bytes()).hexdigest()
         for name, trader in self.traders.items():
-            file = getattr(trader, "file", None)  # of recorded orders, likewise
-            if isinstance(file, Path) and file.is_file():
-                content["traders"][name]["path"] = hashlib.sha256(file.read_bytes()).hexdigest()
+            for key, file in getattr(trader, "files", {}).items():  # of recorded markets, likewise
+                if file.is_file():
+                    content["traders"][name][key] = hashlib.sha256(file.read_bytes()).hexdigest()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

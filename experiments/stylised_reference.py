@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from abm.lobster.files import Book, Messages, Type
 from abm.scenario import configs
 from analysis.samples import Sample, read_candles, sample
 from analysis.stylised import stylised_curves, stylised_facts
-from experiments.replay.files import Book, Messages, Type
 
 VALUES, CURVES = (configs() / "observations" / name for name in ("stylised.csv", "stylised-curves.csv"))
 ORDERS = ("impact_exponent", "sign_acf_exponent")

@@ -13,20 +13,18 @@ import pandas as pd
 from pydantic import Field
 
 from abm.agents.base import Numbers, Population, trader
-from abm.agents.replayer import FileConfig, read_table
+from abm.agents.replayer import FileConfig, read_table, refuse_far
 from abm.agents.view import BPS, View
 from abm.clock import Clock, Seconds
 from abm.exchange.messages import Phase, Reason, Records, Side, join
 
 WITHIN = 100 * BPS
 """Distance from the mid within which the depth is shown, evenly."""
-_FURTHEST = 0.02
 
 
 class CandlesConfig(FileConfig):
     """Quotes along recorded candles."""
 
-    accounts: int = Field(1, ge=0, le=1, description="accounts", examples=[1])
     path: str = Field(
         min_length=1,
         description="Parquet or CSV table with columns time or timestamp (UTC, the beginning of each candle) and close (currency), and open if "
@@ -94,15 +92,12 @@ class CandleQuoter(Population):
         from abm.scenario import ScenarioError  # which imports the traders
 
         config, scenario = self.config, self.model.scenario
+        file = config.files["path"]
         try:
-            self._path = read_path(config.file, scenario.clock)
+            self._path = read_path(file, scenario.clock)
+            refuse_far(file, float(self._path[0]), scenario.instruments[config.instrument])
         except ValueError as error:
             raise ScenarioError(f"traders.{self.name}.path: {error}") from None
-        reference = scenario.instruments[config.instrument].reference_price or 0.0
-        if abs(self._path[0] / reference - 1.0) > _FURTHEST:
-            raise ScenarioError(
-                f"traders.{self.name}.path: the candles begin at {self._path[0]:g}; set instruments.{config.instrument}.reference_price to that"
-            )
         steps = (np.arange(config.levels) + 0.5) / config.levels
         away = config.spread_bps * BPS / 2 + (WITHIN - config.spread_bps * BPS / 2) * steps
         away[0] = config.spread_bps * BPS / 2

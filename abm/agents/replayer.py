@@ -1,4 +1,4 @@
-"""The replayer: it sends recorded orders again, at their recorded times, and decides nothing.
+"""Who sends recorded messages again, at their recorded times, and decides nothing; and the replayer, who has them from a table.
 
 It trades because somebody once did: recorded flow stands in for traders that are not modelled, or meets traders that are. The orders are those of
 one account with means of its own, and the exchange matches them as anybody's, so that they trade with whom they meet now.
@@ -26,9 +26,13 @@ _SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 _KINDS = {"limit": Kind.LIMIT, "market": Kind.MARKET, "cancel": Kind.CANCEL}
 
 
-class FileConfig(TraderConfig):
-    """Who does what a table says."""
+_FURTHEST = 0.02
 
+
+class FileConfig(TraderConfig):
+    """Who does what a file says."""
+
+    accounts: int = Field(1, ge=0, le=1, description="accounts", examples=[1])
     path: str = Field(min_length=1, description="Parquet or CSV table")
 
     _folder: Path = PrivateAttr(default_factory=Path)
@@ -38,15 +42,14 @@ class FileConfig(TraderConfig):
         self._folder = (context or {}).get("folder", Path())
 
     @property
-    def file(self) -> Path:
-        """Where the table is."""
-        return self._folder / self.path
+    def files(self) -> dict[str, Path]:
+        """Where its files are, by key."""
+        return {"path": self._folder / self.path}
 
 
 class ReplayerConfig(FileConfig):
     """Recorded orders."""
 
-    accounts: int = Field(1, ge=0, le=1, description="accounts", examples=[1])
     latency: Latency = Field(Latency(), description="added to recorded times; by default they are those of arrival")
     path: str = Field(
         min_length=1,
@@ -161,31 +164,45 @@ def _targets(path: Path, table: pd.DataFrame, orders: npt.NDArray[np.bool_]) -> 
     return np.where(orders, -1, np.nan_to_num(found, nan=-1.0)).astype(np.int64)
 
 
-@trader("replayer")
-class Replayer(Population):
-    """One account that sends what was recorded."""
+def refuse_far(path: Path, price: float, instrument: Instrument) -> None:
+    """Refuse a file whose market begins far from the instrument's reference price, which is where others think that it is.
 
-    config: ReplayerConfig
+    Raises:
+        ValueError: It does; one line.
+    """
+    if abs(price / (instrument.reference_price or np.inf) - 1.0) > _FURTHEST:
+        raise ValueError(f"{path}: begins at {price:g}; set instruments.{instrument.name}.reference_price to that")
+
+
+class Playback(Population):
+    """One account that sends recorded messages; a kind of trader says what they are."""
+
+    config: FileConfig
+
+    def read(self, clock: Clock, instrument: Instrument) -> Records:
+        """The messages, in order of time: `MESSAGE` records with times in ns since the start of the run.
+
+        Raises:
+            ValueError: The files cannot be used; one line.
+        """
+        raise NotImplementedError
 
     def setup(self) -> None:
-        """Read the table, and number its orders."""
+        """Read the files, and number the orders."""
         scenario = self.model.scenario
         try:
-            flow = read_flow(self.config.file, scenario.clock, scenario.instruments[self.config.instrument])
+            flow = self.read(scenario.clock, scenario.instruments[self.config.instrument])
         except ValueError as error:
             from abm.scenario import ScenarioError  # which imports the traders
 
-            raise ScenarioError(f"traders.{self.name}.path: {error}") from None
+            key = next((key for key, file in self.config.files.items() if str(error).startswith(f"{file}:")), "path")
+            raise ScenarioError(f"traders.{self.name}.{key}: {error}") from None
         flow["owner"], flow["instrument"] = self.first, self.model.exchange.index(self.config.instrument)
         if len(flow):
             flow["order"] += self.model.exchange.take_ids(int(flow["order"].max()) + 1)
         self._flow = flow
         self._next, self._upto = int(np.searchsorted(flow["time"], 0)), 0
         self.every_step = self.size > 0 and self._next < len(flow)
-
-    def endow(self) -> tuple[Numbers, Numbers]:
-        """Cash and coins."""
-        return self.config.cash, self.config.coins
 
     def decide(self, view: View) -> Records | None:
         """What was recorded in the time of this step."""
@@ -208,5 +225,20 @@ class Replayer(Population):
 
 
 def _keys(messages: Records) -> npt.NDArray[np.int64]:
-    """A number for each message: an order and its cancel have one id."""
-    return np.asarray(messages["order"].astype(np.int64) * 2 + (messages["kind"] == Kind.CANCEL))
+    """A number for each message: an order and what is said of it later have one id."""
+    return np.asarray(messages["order"].astype(np.int64) * len(Kind) + messages["kind"])
+
+
+@trader("replayer")
+class Replayer(Playback):
+    """One account that sends what a table says."""
+
+    config: ReplayerConfig
+
+    def read(self, clock: Clock, instrument: Instrument) -> Records:
+        """The table."""
+        return read_flow(self.config.files["path"], clock, instrument)
+
+    def endow(self) -> tuple[Numbers, Numbers]:
+        """Cash and coins."""
+        return self.config.cash, self.config.coins

@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from experiments.replay.files import Book, DamagedFile, Messages
-from experiments.replay.lobster import Execution, LobsterReport, replay_lobster
+from abm.lobster.files import DamagedFile, read_pair
+from abm.lobster.tape import Execution
+from experiments.replay.lobster import LobsterReport, replay_lobster
 
 __all__ = ["DamagedFile", "LobsterReport", "app", "replay_lobster"]
 
@@ -72,9 +73,7 @@ def _step(tick: str) -> Decimal | None:
 
 
 def _replayed(messages: Path, book: Path, levels: int | None, tick: Decimal) -> LobsterReport:
-    sent, states = Messages(messages, tick), Book(book, tick)
-    if len(sent) != len(states):
-        raise DamagedFile(book, min(len(sent), len(states)) + 1, f"{len(states)} rows, but {messages} has {len(sent)}")
+    sent, states = read_pair(messages, book, tick)
     if levels is not None and levels > states.levels:
         raise DamagedFile(
             book, 1, f"{states.levels} level{'s' if states.levels > 1 else ''}, {levels} asked for with --levels"

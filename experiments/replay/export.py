@@ -16,8 +16,8 @@ import pandas as pd
 
 from abm.exchange.description import NS
 from abm.exchange.messages import Flag
+from abm.lobster.files import NO_PRICE, PRICE_UNITS, Type
 from abm.record import Result
-from experiments.replay.files import NO_PRICE, PRICE_UNITS, Type
 
 _BEFORE = ("expired", "self_trade_cancelled", "self_trade_decremented", "reduce_only_cancelled", "mass_cancelled")
 _PHASES = {"continuous": 1, "call": 0, "halted": -1, "closed": -1}

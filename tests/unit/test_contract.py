@@ -64,6 +64,12 @@ NEEDS: dict[str, dict[str, Any]] = {
     },
     "multi_asset_funds": {"config": OFTEN | {"style": "leverage"}},
     "candles": {"config": {"path": str(Path(__file__).with_name("candles.csv"))}},
+    "lobster": {
+        "config": {
+            "path": str(Path(__file__).with_name("lobster_message.csv")),
+            "book": str(Path(__file__).with_name("lobster_book.csv")),
+        }
+    },
     "replayer": {"config": {"path": str(Path(__file__).with_name("flow.csv"))}},
     "trend_followers": {"config": OFTEN | {"windows": ["20s", "1min"]}},
     "venue_arbitrage": {

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 import abm
 from abm.agents.view import View
 from abm.exchange.messages import MESSAGE, Flag, Kind, Records, TimeInForce
+from abm.lobster.files import Book, Messages
 from analysis.samples import read_candles
 from experiments.cli import app
 from experiments.replay.export import write_lobster
-from experiments.replay.files import Book, Messages
 from experiments.replay.lobster import LobsterReport, replay_lobster
 from tests.unit.small_cascade import PERP, SPOT, small_cascade
 from tests.unit.walls import market as walls

@@ -11,11 +11,12 @@ import pytest
 
 import abm
 from abm.exchange.messages import OUTCOME, TRADE
-from abm.record import DamagedRun, whole_folder
+from abm.record import FORMAT, DamagedRun, whole_folder
 from abm.recorder import LogHash
 from analysis.attribution import attribution
 
 COIN = "btc-spot"
+OLDER = Path(__file__).with_name("run_folders")
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +85,6 @@ def test_a_folder_without_manifest_and_one_of_another_format_are_refused(result:
     manifest.write_text(json.dumps(content | {"format": 0}))
     with pytest.raises(ValueError, match="format 0 cannot be read"):
         abm.read_result(tmp_path / "run")
-    manifest.write_text(json.dumps(content | {"format": 3}))
-    with pytest.raises(ValueError, match="It lacks gauges, marks, open interest and funding"):
-        abm.read_result(tmp_path / "run")
     manifest.unlink()
     with pytest.raises(FileNotFoundError, match="not a whole one"):
         abm.read_result(tmp_path / "run")
@@ -112,14 +110,39 @@ def test_trades_that_are_cut_short_are_named_when_they_are_asked_for(result: abm
         _ = back.trades
 
 
-def test_a_folder_from_before_moves_were_kept_is_read(result: abm.Result, tmp_path: Path) -> None:
-    result.save(tmp_path / "run")
-    (tmp_path / "run" / "moves.parquet").unlink()
-    back = abm.read_result(tmp_path / "run")
-    assert list(back.moves.columns) == list(result.moves.columns)
-    assert back.moves.empty
-    assert len(back.bars) == len(result.bars)
+@pytest.mark.parametrize(
+    ("format", "lacks"),
+    [
+        (1, "what was liquidated, who is linked to whom, and marks"),
+        (2, "who is linked to whom, and marks"),
+        (3, "gauges, marks, open interest and funding"),
+    ],
+)
+def test_a_folder_that_an_older_version_wrote_says_what_it_lacks(format: int, lacks: str) -> None:
+    folder = OLDER / f"format-{format}"
+    with pytest.raises(ValueError, match="cannot be read") as error:
+        abm.read_result(folder)
+    told = f"{folder}: format {format} cannot be read, only 4; run the scenario again. It lacks {lacks}."
+    assert str(error.value) == told
+
+
+def test_a_folder_that_was_written_before_moves_were_kept_is_read() -> None:
+    folder = OLDER / "format-4"
+    back = abm.read_result(folder)
+    assert not (folder / "moves.parquet").exists() and back.moves.empty
+    assert back.audit.passed
+    assert back.summary["event_log_hash"] == json.loads((folder / "manifest.json").read_text())["event_log_hash"]
+    assert len(back.trades) == back.summary["trades"] == back.bars["trades"].sum() > 0
+    assert back.candles("1min", COIN)["volume"].sum() == pytest.approx(back.trades["quantity"].sum())
+    assert set(back.accounts["trader"]) == {"market_makers", "noise"}
     assert attribution(back, COIN).hours.empty
+    with pytest.raises(ValueError, match="kept no messages"):
+        _ = back.messages
+
+
+def test_every_older_format_has_a_folder() -> None:
+    kept = {json.loads(file.read_text())["format"] for file in OLDER.glob("*/manifest.json")}
+    assert kept == set(range(1, FORMAT + 1))
 
 
 def test_an_interrupted_folder_never_appears(tmp_path: Path) -> None:

@@ -117,8 +117,8 @@ def test_the_step_does_not_matter(tmp_path: Path) -> None:
 
 def test_a_relative_path_is_beside_the_scenario(tmp_path: Path) -> None:
     config = ReplayerConfig.model_validate({"path": "flow.csv"}, context={"folder": tmp_path})
-    assert config.file == tmp_path / "flow.csv"
-    assert ReplayerConfig(path="/elsewhere/flow.csv").file == Path("/elsewhere/flow.csv")
+    assert config.files == {"path": tmp_path / "flow.csv"}
+    assert ReplayerConfig(path="/elsewhere/flow.csv").files == {"path": Path("/elsewhere/flow.csv")}
     assert "folder" not in str(config.model_dump())
 
 

@@ -102,7 +102,10 @@ class Messages:
             ),
             (known & traded & (price <= 0), lambda i: f"price {price[i]} is not positive"),
             (visible & (price >= MAX_TICKS * step), lambda i: f"price {price[i]} is out of range"),
-            (visible & (price % step != 0), lambda i: f"price {price[i]} is not on the tick of {tick}"),
+            (
+                visible & (price % step != 0),
+                lambda i: f"price {price[i]} is not on the tick of {tick}; choose the tick of the file",
+            ),
             ((of == Type.HALT) & (np.abs(price) > 1), lambda i: f"price {price[i]} of a halt is none of -1, 0, 1"),
         )
         self.time_ns: Lots = np.rint(table["seconds"] * NS).astype(np.int64)
@@ -151,7 +154,10 @@ class Book:
             (at(~none & (size == 0)), lambda i: "a level with a price has size 0"),
             (at(~none & (price <= 0)), lambda i: "a price is not positive"),
             (at(~none & (price >= MAX_TICKS * step)), lambda i: "a price is out of range"),
-            (at(~none & (price % step != 0)), lambda i: f"a price is not on the tick of {tick}"),
+            (
+                at(~none & (price % step != 0)),
+                lambda i: f"a price is not on the tick of {tick}; choose the tick of the file",
+            ),
             (at(none[..., :-1] & ~none[..., 1:]), lambda i: "a level is missing between two others"),
             (worst_first(0), lambda i: "bid levels are not in falling order"),
             (worst_first(1), lambda i: "ask levels are not in rising order"),
@@ -163,10 +169,31 @@ class Book:
         return int(self.price.shape[1])
 
 
+def read_pair(messages: Path, book: Path, tick: Decimal) -> tuple[Messages, Book]:
+    """Read the two files of one download.
+
+    Args:
+        messages: The message file, csv or csv.gz.
+        book: The order-book file of the same rows.
+        tick: Tick in dollars.
+
+    Raises:
+        DamagedFile: One of them cannot be replayed, or they are not of the same rows.
+        ValueError: The tick is finer than a LOBSTER price.
+    """
+    sent, states = Messages(messages, tick), Book(book, tick)
+    if len(sent) != len(states):
+        row = min(len(sent), len(states)) + 1
+        raise DamagedFile(
+            book, row, f"{len(states)} rows, but {messages} has {len(sent)}; take both files of one download"
+        )
+    return sent, states
+
+
 def _step(tick: Decimal) -> int:
     step = tick * PRICE_UNITS
     if step != int(step) or step < 1:
-        raise ValueError(f"tick {tick} must be a whole number of 0.0001 dollars")
+        raise ValueError(f"tick {tick} must be a whole number of 0.0001; LOBSTER writes prices so")
     return int(step)
 
 
@@ -179,7 +206,7 @@ def _lines(path: Path) -> list[str]:
     except gzip.BadGzipFile:
         raise DamagedFile(path, None, "not a gzip file") from None
     except (EOFError, zlib.error):
-        raise DamagedFile(path, None, "the gzip file is cut short or damaged") from None
+        raise DamagedFile(path, None, "the gzip file is cut short or damaged; fetch it again") from None
     except UnicodeDecodeError:
         raise DamagedFile(path, None, "not a text file (a gzip file must end in .gz)") from None
     except OSError as error:
@@ -202,7 +229,8 @@ def _table(
         fields = line.split(",")
         if len(fields) != columns:
             count = len(fields) if line else 0
-            raise DamagedFile(path, row, f"{count} column{'' if count == 1 else 's'} instead of {columns}")
+            cut = "; the file is cut short, fetch it again" if row == len(lines) and count < columns else ""
+            raise DamagedFile(path, row, f"{count} column{'' if count == 1 else 's'} instead of {columns}{cut}")
         reason = fault(fields)
         if reason:
             raise DamagedFile(path, row, reason)
