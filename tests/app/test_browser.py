@@ -144,6 +144,7 @@ def test_a_visitor_runs_changes_and_compares(chromium, server):
     visitor.wait("Not begun")
     visitor.button("Run").click()
     visitor.wait(r"over; every coin.*0\.2", "b")
+    visitor.wait("over; every coin.*As in the scenario")
     assert visitor.price() == before
 
     elsewhere = {url for url in visitor.requests if urlsplit(url).hostname not in ("localhost", None)}
@@ -155,11 +156,13 @@ def test_a_second_visitor_has_a_state_of_his_own_and_runs_are_bounded(chromium, 
     first, second = (Visitor(chromium, server, "?scenario=spot") for _ in range(2))
     first.button("Run").click()
     first.wait("hours of market a second")
+    first.button("Pause").click()  # so that it does not end before others ask
     assert "Not begun" in second.status()
     second.page.keyboard.press("c")  # by keyboard: compare, run
     playwright.expect(second.page.locator("#run-b")).to_be_visible()
     second.page.keyboard.press("r")
     second.wait("hours of market a second", "b")
+    second.button("Pause").click()
     third = Visitor(chromium, server, "?scenario=first-hour")
     third.button("Run").click()
     playwright.expect(third.page.get_by_role("alert")).to_contain_text("3 runs are going on here")
