@@ -327,18 +327,22 @@ def scenario_files() -> dict[str, Path]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 272e6 is a number, `on` and `off` are words where they are keys, and a key stands once."""
+    """YAML in which 272e6 is a number, `on` and `off` are words where they are keys, a key stands once, and `<<` lays a mapping below another."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:bool":
                 key_node.tag = "tag:yaml.org,2002:str"
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        super().flatten_mapping(node)
+        # What a mapping says itself comes last; it may be merged into others, and looked at again
+        node.value = list({(key.tag, key.value): (key, value) for key, value in node.value}.values())
 
 
 _Loader.add_implicit_resolver(

@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 
 from abm.agents.base import Floats, trader
 from abm.agents.portfolio import DAY, Portfolio, PortfolioConfig, volatility_weight
+from abm.exchange.description import Frozen
 from abm.exchange.messages import Reason
 from abm.world.fundamental import YEAR
 
@@ -63,6 +64,60 @@ def pod_scale(loss: Floats, halve_at: float, close_at: float) -> Floats:
     return np.where(loss >= close_at, 0.0, np.where(loss >= halve_at, 0.5, 1.0))
 
 
+class Draw(Frozen):
+    """Which assets a fund holds, where each has its own.
+
+    A fund holds `assets` of the m there are, so that at crowding 0 each subset is as likely as any other, as in the random networks of Caccioli,
+    Shrestha, Moore and Farmer (2014), Journal of Banking and Finance 46:233, but with as many links for each fund. The part `crowding` of them
+    comes from the top of one list that all funds share, which leaves diversification as it is and makes portfolios alike: two funds have
+    about c k + ((1 - c) k)^2 / (m - c k) of their k assets in common, from k^2 / m up to k.
+    """
+
+    assets: int = Field(ge=1, description="instruments that each fund holds: diversification, k", examples=[10])
+    crowding: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="part of them that is taken from the common list, c; the others by lot",
+        examples=[0.5],
+    )
+    common: tuple[str, ...] = Field(
+        (),
+        description="instruments at the top of the common list; those that follow are by lot",
+        examples=[["btc-spot"]],
+    )
+
+    def unfit(self, names: tuple[str, ...]) -> str:
+        """What does not fit the instruments that there are to draw from, in one line; empty if nothing."""
+        if self.assets > len(names):
+            return f"draw.assets: {self.assets} are more than the {len(names)} in weights; lower it"
+        for name in self.common:
+            if name not in names or self.common.count(name) > 1:
+                return f"draw.common: {name} must stand once, and be one of weights; leave it out"
+        return ""
+
+
+def drawn(
+    assets: int, common: npt.NDArray[np.int64], lots: Floats, share: Floats, crowding: float
+) -> npt.NDArray[np.bool_]:
+    """Which assets each of n funds holds, of m.
+
+    Args:
+        assets: How many, k.
+        common: All assets in the order of the common list (m,).
+        lots: Uniform draws (n, m); a fund takes the assets with its smallest.
+        share: Uniform draws (n,), by which c k assets are a whole number, and as many on average.
+        crowding: c.
+
+    Returns:
+        Shape (n, m), `assets` of them true in each row, which depends on the draws of its fund and on no other's.
+    """
+    taken = np.floor(crowding * assets + share)
+    place = np.argsort(common)
+    order = np.where(place < taken[:, None], place - len(common), lots)
+    return np.asarray(order.argsort(axis=1).argsort(axis=1) < assets)
+
+
 class MultiAssetConfig(PortfolioConfig):
     """Funds of one style."""
 
@@ -74,6 +129,11 @@ class MultiAssetConfig(PortfolioConfig):
         default={},
         description="instruments and their weights, short where negative; none = all in `instrument`",
         examples=[{"btc-spot": 0.3, "ndx": 0.7}],
+    )
+    draw: Draw | None = Field(
+        None,
+        description="styles leverage and pods: how many of these, and which, each fund holds, in proportion to `weights`; none = all of them",
+        examples=[{"assets": 10, "crowding": 0.5}],
     )
     leverage: tuple[float, float] = Field(
         (2.0, 4.0), description="styles leverage and pods: least and greatest leverage of a fund", examples=[[6, 8]]
@@ -113,6 +173,10 @@ class MultiAssetConfig(PortfolioConfig):
             raise ValueError("weights must not all be 0")
         if self.style == "risk_parity" and min(self.weights.values(), default=1.0) <= 0:
             raise ValueError("weights: risk_parity holds nothing short; name instruments with weights above 0")
+        if self.draw is not None and self.style not in ("leverage", "pods"):
+            raise ValueError(f"draw: style {self.style} holds the same for all funds; write style: leverage, or pods")
+        if self.draw is not None and (wrong := self.draw.unfit(tuple(n for n, w in self.weights.items() if w))):
+            raise ValueError(wrong)
         return self
 
     @property
@@ -132,8 +196,10 @@ class MultiAssetFunds(Portfolio):
         """Draw each fund's leverage, and who has no margin to spare."""
         c, n = self.config, self.size
         weights = np.array(list(c.weights.values()) or [1.0])
-        self.weights = weights / np.abs(weights).sum()
-        """Of the instruments in the portfolio; short where negative, without sign of sum 1."""
+        if c.draw is not None:
+            weights = self._drawn(c.draw, weights)
+        self.weights = weights / np.abs(weights).sum(axis=-1, keepdims=True)
+        """Of the instruments in the portfolio, (m,), or of each fund's own, (n, m); short where negative, without sign of sum 1."""
         least, greatest = c.leverage
         self.leverage = least + (greatest - least) * self.random("leverage").random(n)
         """Of each fund, in styles that have one."""
@@ -145,17 +211,30 @@ class MultiAssetFunds(Portfolio):
         self._peak = np.zeros(n)
         super().setup()
 
+    def _drawn(self, draw: Draw, weights: Floats) -> Floats:
+        """Weights of each fund (n, m): those given, of what it holds."""
+        some = np.flatnonzero(weights)
+        names = [self.config.traded[j] for j in some]
+        first = np.array([names.index(name) for name in draw.common], np.int64)
+        rest = np.setdiff1d(np.arange(len(some)), first)
+        common = np.concatenate((first, self.random("common").permutation(rest)))
+        lots, share = self.random("holdings").random((self.size, len(some))), self.random("crowding").random(self.size)
+        held = np.zeros((self.size, len(weights)))
+        held[:, some] = drawn(draw.assets, common, lots, share, draw.crowding)
+        return held * weights
+
     def exposures(self, equity: Floats) -> Floats:
         """Weights times what the style makes of the equity; less where a margin notice has made funds smaller."""
         c = self.config
         self._notified = np.maximum(self._notified - 1, 0)
-        weights = risk_parity(self.covariance) if c.style == "risk_parity" else self.weights
-        sigma = math.sqrt(weights @ self.covariance @ weights)
         if c.style == "pods":
             size = self.leverage * self._pods(equity) * self.capital
-        elif c.style == "leverage":
-            size = self.leverage * equity
-        elif c.style == "value_at_risk":
+            return np.asarray(size[:, None] * self.weights * self._kept)
+        if c.style == "leverage":
+            return np.asarray((self.leverage * equity)[:, None] * self.weights * self._kept)
+        weights = risk_parity(self.covariance) if c.style == "risk_parity" else self.weights
+        sigma = math.sqrt(weights @ self.covariance @ weights)
+        if c.style == "value_at_risk":
             size = equity * min(c.highest, value_at_risk_leverage(c.limit, sigma * math.sqrt(DAY / YEAR), c.z))
         else:
             size = equity * volatility_weight(c.target_volatility, sigma, c.highest)

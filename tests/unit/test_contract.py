@@ -97,6 +97,16 @@ class TestValueOnMargin(TraderContract):
     overrides: ClassVar[dict[str, Any]] = PERP
 
 
+class TestFundsThatDraw(TraderContract):
+    kind = "multi_asset_funds"
+    config: ClassVar[dict[str, Any]] = OFTEN | {
+        "style": "leverage",
+        "weights": {"btc-spot": 1.0, "btc-spot-b": 1.0},
+        "draw": {"assets": 1, "crowding": 0.5},
+    }
+    overrides: ClassVar[dict[str, Any]] = VENUE
+
+
 def test_every_kind_has_its_contract() -> None:
     assert {cls.kind for cls in TraderContract.__subclasses__()} >= set(KINDS)
 

@@ -9,7 +9,14 @@ import pytest
 from pydantic import ValidationError
 
 import abm
-from abm.agents.multi_asset import MultiAssetConfig, MultiAssetFunds, pod_scale, risk_parity, value_at_risk_leverage
+from abm.agents.multi_asset import (
+    MultiAssetConfig,
+    MultiAssetFunds,
+    drawn,
+    pod_scale,
+    risk_parity,
+    value_at_risk_leverage,
+)
 from abm.agents.portfolio import ewma_covariance
 from abm.exchange.messages import Phase
 from abm.random import stream
@@ -116,7 +123,69 @@ def test_pods_are_halved_and_closed() -> None:
     assert pod_scale(np.array([-0.1, 0.049, 0.05, 0.0749, 0.075, 1.0]), 0.05, 0.075).tolist() == [1, 1, 0.5, 0.5, 0, 0]
 
 
+def test_each_fund_holds_as_many_assets_as_it_is_told_and_some_from_the_common_list() -> None:
+    rng, common = stream(4, "test", "draw"), np.array([3, 1, 0, 2, *range(4, 12)])
+    lots, share = rng.random((5000, 12)), rng.random(5000)
+    for k, c in ((1, 0.0), (5, 0.0), (5, 0.5), (5, 1.0), (12, 0.3)):
+        held = drawn(k, common, lots, share, c)
+        assert (held.sum(axis=1) == k).all()
+        overlap = (held.astype(float) @ held[0]).mean()  # with the first fund
+        taken = np.floor(c * k + share)
+        assert all(held[i, common[: int(taken[i])]].all() for i in range(100))
+        assert taken.mean() == pytest.approx(c * k, abs=0.03)
+        if c in (0.0, 1.0):
+            assert overlap == pytest.approx(k if c else k * k / 12, abs=0.06)
+    alone = drawn(5, common, lots, share, 0.0).mean(axis=0)
+    assert alone == pytest.approx(np.full(12, 5 / 12), abs=0.03)  # each asset is held by as many
+
+
+def test_what_a_fund_holds_does_not_depend_on_others() -> None:
+    rng, common = stream(5, "test", "draw"), np.arange(8)
+    lots, share = rng.random((6, 8)), rng.random(6)
+    before = drawn(3, common, lots, share, 0.4)
+    lots[1:], share[1:] = rng.random((5, 8)), rng.random(5)
+    after = drawn(3, common, lots, share, 0.4)
+    assert (before[0] == after[0]).all() and (before[1:] != after[1:]).any()
+
+
 # ------------------------------------------------------------------ the funds
+
+FOUR = {f"x{k}": {"tick": 0.01, "lot": 0.001, "max_price": 100_000, "reference_price": 100} for k in range(1, 5)}
+EVEN = dict.fromkeys(FOUR, 1.0)
+
+
+def test_funds_hold_what_they_draw_in_proportion_to_the_weights() -> None:
+    uneven = {"x1": 1.0, "x2": 3.0, "x3": 1.0, "x4": 1.0, BTC: 0.0}
+    draw = {"assets": 2, "crowding": 0.5, "common": ["x2"]}
+    _, walls, mine = funds(FOUR, style="leverage", leverage=[3, 3], accounts=40, weights=uneven, draw=draw)
+    has = worth(mine, walls) / (3.0 * mine.capital[:, None])
+    assert has == pytest.approx(mine.weights, abs=1e-4)
+    assert ((has > 0).sum(axis=1) == 2).all() and not has[:, -1].any()
+    assert has[:, 1] == pytest.approx(
+        np.full(40, 0.75), abs=1e-4
+    )  # one of two is from the common list, and weighs three times the other
+    assert (has[:, [0, 2, 3]].sum(axis=0) > 0).all()
+
+
+def test_more_funds_change_no_fund() -> None:
+    settings: dict[str, Any] = {"style": "leverage", "weights": EVEN, "draw": {"assets": 2, "crowding": 0.5}}
+    few, many = (funds(FOUR, accounts=n, **settings)[2].weights for n in (5, 30))
+    assert (few == many[:5]).all()
+
+
+@pytest.mark.parametrize("style", ["leverage", "pods"])
+def test_who_does_not_hold_what_fell_sells_nothing(style: str) -> None:
+    """x1 falls by a tenth: funds that hold it sell the other asset that they hold, and the others keep what they have."""
+    settings = {"style": style, "leverage": [3, 3], "band": 0.0, "halve_at": 0.1, "close_at": 0.9}
+    made, walls, mine = funds(FOUR, accounts=12, weights=EVEN, draw={"assets": 2}, **settings)
+    before = mine._held()
+    walls["x1"].price *= 0.9
+    made.run_for("3h")
+    hit, change = mine.weights[:, 0] > 0, mine._held() - before
+    assert 0 < hit.sum() < 12
+    others = before[:, 1:] > 0
+    assert (change[hit, 1:][others[hit]] < 0).all()
+    assert np.abs(change[~hit] * 100).max() < 1e-3 * mine.capital[0]
 
 
 @pytest.mark.parametrize("leverage", [1.5, 3.0])
@@ -299,6 +368,14 @@ def test_small_moves_are_within_the_band() -> None:
         ({"slice": 7200.0}, "slice must not be longer than every"),
         ({"weights": {"btc-spot": 0.0}}, "must not all be 0"),
         ({"weights": {"btc-spot": -1.0}, "style": "risk_parity"}, "risk_parity holds nothing short"),
+        ({"weights": EVEN, "draw": {"assets": 2}}, "draw: style volatility holds the same for all funds"),
+        ({"weights": EVEN | {"x1": 0.0}, "draw": {"assets": 4}, "style": "pods"}, "draw.assets: 4 are more than the 3"),
+        ({"draw": {"assets": 1}, "style": "pods"}, "draw.assets: 1 are more than the 0 in weights"),
+        (
+            {"weights": EVEN, "draw": {"assets": 2, "common": ["x9"]}, "style": "pods"},
+            "draw.common: x9 must stand once",
+        ),
+        ({"weights": EVEN, "draw": {"assets": 2, "common": ["x1", "x1"]}, "style": "pods"}, "x1 must stand once"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(wrong: dict[str, Any], says: str) -> None:

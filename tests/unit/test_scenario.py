@@ -46,6 +46,17 @@ def test_numbers_dates_and_names_are_read(small: Path) -> None:
     assert scenario.traders["noise"].model_dump()["cash"] == 272e6
 
 
+def test_one_mapping_can_be_laid_below_others_in_a_file(small: Path) -> None:
+    child = small.with_name("child.yaml")
+    child.write_text(
+        "based_on: small\ntraders:\n  more: &more {kind: noise, coins: 3, accounts: 7}\n"
+        "  rich: &rich {<<: *more, coins: 9}\n  poor: {coins: 1, <<: *rich, accounts: 8}\n"
+    )
+    traders = {name: body.model_dump() for name, body in load(child).traders.items()}
+    assert [traders[name]["coins"] for name in ("more", "rich", "poor")] == [3, 9, 1]
+    assert [traders[name]["accounts"] for name in ("more", "rich", "poor")] == [7, 7, 8]
+
+
 def test_a_scenario_is_laid_over_the_one_it_is_based_on(small: Path) -> None:
     child = small.with_name("child.yaml")
     child.write_text("based_on: small\nseed: 9\ntraders: {noise: {coins: 3}, value: {accounts: 5}}\n")
@@ -192,6 +203,8 @@ def test_several_faults_are_counted() -> None:
     [
         ("seed: [1", "broken.yaml, line 1"),
         ("seed: 1\nseed: 2\n", "broken.yaml, line 2: the key 'seed' stands twice"),
+        ("a: {b: &x {c: 1, c: 2}}\nd: {<<: *x}\n", "broken.yaml, line 1: the key 'c' stands twice"),
+        ("a: {<<: 3}\n", "broken.yaml, line 1: expected a mapping"),
         ("- 1\n", "a scenario is a mapping"),
         ("based_on: broken\n", "based_on goes round in a circle: broken -> broken"),
         ("based_on: nothing-there\n", "broken.yaml: based_on: nothing-there: no such scenario"),
