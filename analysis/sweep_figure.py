@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 _PALETTE = sns.color_palette("colorblind", 10)
 _INK = "#222222"
@@ -61,6 +62,9 @@ def _places(ax: Any, values: "pd.Series[Any]") -> tuple[np.ndarray, bool]:
     if numbers.notna().all() and not values.map(lambda value: isinstance(value, bool)).any():
         if numbers.min() > 0 and numbers.max() >= 10 * numbers.min():
             ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.xaxis.set_minor_formatter(NullFormatter())
         return numbers.to_numpy(np.float64), True
     names = list(dict.fromkeys(map(str, values)))
     if len(names) <= MOST_NAMES:
