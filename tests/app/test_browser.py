@@ -127,6 +127,7 @@ def test_a_visitor_runs_changes_and_compares(chromium, server):
     slider.focus()
     for _ in range(8):
         slider.press("ArrowLeft")
+        visitor.page.wait_for_timeout(100)  # as fast as a hand
     visitor.wait("Not begun", "b")
     visitor.page.wait_for_url(re.compile("b=depth:0.2"))  # the address keeps what is set
     visitor.button("Restart").click()
