@@ -5,7 +5,6 @@
 prints what the text has as a table and draws the figure.
 """
 
-import sys
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -24,6 +23,7 @@ from abm.agents.multi_asset import MultiAssetConfig, MultiAssetFunds
 from abm.agents.noise import NoiseConfig
 from abm.agents.view import BPS
 from analysis.sweep import Sweep
+from experiments.studies import command, headed
 
 Floats = npt.NDArray[np.float64]
 
@@ -191,13 +191,7 @@ def draw(found: Study) -> Figure:
         left, right = fig.subplots(ncols=2, width_ratios=[1, 1.1])
     _how_far(left, found)
     _how_fast(right, found)
-    fig.suptitle(
-        "What a sale of one share does to others, by how many shares funds hold and how alike",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-        fontweight="bold",
-    )
+    headed(fig, "What a sale of one share does to others, by how many shares funds hold and how alike")
     return fig
 
 
@@ -251,12 +245,11 @@ def table(found: Study) -> pd.DataFrame:
     return rows.merge(found.expected, on=[CROWDING, HOLDS], suffixes=("", " expected"))
 
 
-def main(folder: str, picture: str) -> str:
-    """Draw the figure; the table as text."""
-    found = study(Sweep.read(folder))
-    draw(found).savefig(picture, dpi=110)
-    return table(found).to_string(index=False, float_format="{:.3g}".format)
+def _told(sweep: Sweep) -> tuple[Figure, str]:
+    """The figure; the table as text."""
+    found = study(sweep)
+    return draw(found), table(found).to_string(index=False, float_format="{:.3g}".format)
 
 
 if __name__ == "__main__":
-    sys.stdout.write(main(*sys.argv[1:]) + "\n")
+    command(_told)

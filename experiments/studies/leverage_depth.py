@@ -5,7 +5,6 @@
 prints what the text has as a table and draws the figure.
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ import abm
 from analysis.compare import INTERVAL
 from analysis.phase import Phase, phase
 from analysis.sweep import Sweep
+from experiments.studies import command, headed
 
 Floats = npt.NDArray[np.float64]
 
@@ -181,13 +181,7 @@ def draw(found: Study) -> Figure:
     left.set_title("fall, in falls of the sale alone (median)", loc="left", fontsize=10)
     _border(left, grid, found)
     _by_leverage(right, found)
-    fig.suptitle(
-        "How much deeper a sale goes where accounts have borrowed, and where books are thin",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-        fontweight="bold",
-    )
+    headed(fig, "How much deeper a sale goes where accounts have borrowed, and where books are thin")
     return fig
 
 
@@ -254,13 +248,12 @@ def table(found: Study) -> pd.DataFrame:
     return rows.merge(found.expected[[LEVERAGE, DEPTH, "amplified"]], on=[LEVERAGE, DEPTH], suffixes=("", " expected"))
 
 
-def main(folder: str, picture: str) -> str:
-    """Draw the figure; the table as text."""
-    found = study(Sweep.read(folder))
-    draw(found).savefig(picture, dpi=110)
+def _told(sweep: Sweep) -> tuple[Figure, str]:
+    """The figure; the table as text."""
+    found = study(sweep)
     about = f"sale {found.sale:.4g} USD; alone it falls {found.impact.a:.3g} x^{found.impact.b:.3f}"
-    return f"{about}\n{table(found).to_string(index=False, float_format='{:.4g}'.format)}"
+    return draw(found), f"{about}\n{table(found).to_string(index=False, float_format='{:.4g}'.format)}"
 
 
 if __name__ == "__main__":
-    sys.stdout.write(main(*sys.argv[1:]) + "\n")
+    command(_told)

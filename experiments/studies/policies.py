@@ -5,14 +5,13 @@
 prints what the text has as a table and draws the figure.
 """
 
-import sys
-
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from analysis.sweep import Sweep
+from experiments.studies import command, headed
 
 POLICY, NONE = "policy", "as it was"
 _SHOWN = {
@@ -62,22 +61,14 @@ def draw(found: Sweep) -> Figure:
         ax.axvline(0.0, color="#222222", linewidth=1.0)
         ax.set(xlabel=label, ylabel="")
         sns.despine(ax=ax, left=True)
-    fig.suptitle(
-        "What each policy changed at the same seeds; a dot is a run, the bar their median",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-        fontweight="bold",
-    )
+    headed(fig, "What each policy changed at the same seeds; a dot is a run, the bar their median")
     return fig
 
 
-def main(folder: str, picture: str) -> str:
-    """Draw the figure; the table as text."""
-    found = Sweep.read(folder)
-    draw(found).savefig(picture, dpi=110)
-    return table(found).to_string(float_format="{:.4g}".format)
+def _told(sweep: Sweep) -> tuple[Figure, str]:
+    """The figure; the table as text."""
+    return draw(sweep), table(sweep).to_string(float_format="{:.4g}".format)
 
 
 if __name__ == "__main__":
-    sys.stdout.write(main(*sys.argv[1:]) + "\n")
+    command(_told)

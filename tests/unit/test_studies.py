@@ -5,13 +5,14 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 import abm
 from abm.record import Result
 from analysis.sweep import Sweep
 from experiments.one_run import measured_by
 from experiments.store import Outcome
-from experiments.studies import policies
+from experiments.studies import command, policies
 from experiments.studies.leverage_depth import (
     FALL,
     SCALE,
@@ -136,3 +137,16 @@ def test_policies_are_held_against_the_same_seed_without_them() -> None:
     fall, liquidated = policies.draw(found).get_axes()
     assert [label.get_text() for label in fall.get_yticklabels()] == ["cap", "none"]
     assert liquidated.get_xlim()[1] > 500
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [([], "give the folder of the sweep"), (["nothing", "x.png"], "nothing: no sweep that has come to an end")],
+)
+def test_a_study_that_cannot_be_told_says_why_in_one_line(
+    asked: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["study", *asked])
+    with pytest.raises(SystemExit) as left:
+        command(lambda found: (Figure(), "told"))
+    assert str(left.value).startswith(said) and "\n" not in str(left.value)
