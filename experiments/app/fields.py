@@ -1,7 +1,6 @@
 """How a control is shown: a slider with a box beside it that takes typed values, or a choice; what is wrong is said below.
 
-These are Bokeh's own widgets: what the server is told of them comes one after the other. On a machine with no time to spare the browser can
-still lose some of several keys pressed on a slider within a tenth of a second.
+These are Bokeh's own widgets: what the server is told of them comes one after the other.
 """
 
 from collections.abc import Callable, Mapping

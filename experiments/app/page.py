@@ -1,13 +1,15 @@
 """The page of one visitor: what he sets, the two runs that he sees, and the beat in which pictures are sent."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import panel as pn
+from bokeh.document import Document
 from bokeh.io import curdoc
 from bokeh.models import ColumnDataSource, CustomJS, Div
 
@@ -61,6 +63,19 @@ class _Template(pn.Template):
 
     def __repr__(self) -> str:  # Panel's writes out the whole page, with each part that is added
         return type(self).__name__
+
+
+@contextmanager
+def _at_once(document: Document) -> Iterator[None]:
+    """Send what changes here in one go, before anything else is taken from the browser.
+
+    Panel's own hold ends a moment later, and sends what the visitor set in that moment back to him: a slider would go back under his hand.
+    """
+    document.hold("combine")
+    try:
+        yield
+    finally:
+        document.unhold()
 
 
 class Page:
@@ -185,7 +200,7 @@ if (flags.data.address[0]) history.replaceState(null, "", flags.data.address[0])
                 side.run.look()
         if self._drawn < self._sent and time.monotonic() - self._sent_at < _LOST:
             return
-        with pn.io.hold():
+        with _at_once(curdoc()):
             shown = [side.show() for side in self._seen()]
             self._show_state()
             if not any(shown):
