@@ -233,7 +233,7 @@ def settle_variation(engine: Any, i: int, price: int, expires: bool) -> None:
         if position == 0:
             continue
         worth = value(book, price, position)
-        gain = worth - holding.basis
+        gain, cash = worth - holding.basis, np.int64(account.cash)
         isolated = (holding.flags & ISOLATED) != 0
         holding.basis = worth
         holding.realised += gain
@@ -247,6 +247,8 @@ def settle_variation(engine: Any, i: int, price: int, expires: bool) -> None:
         set_offset(holding)
         reserve(account, holding)
         index_again(e, i, owner)
+        if isolated:  # what is left of its margin, or missing, came to the cash behind crossed positions
+            lose_cash(e, owner, cash - account.cash)
 
 
 @compiled

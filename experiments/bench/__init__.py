@@ -52,7 +52,7 @@ def bench(
 
 
 @app.command()
-def clearing(repeat: Repeat = 5, json: Json = False) -> None:
+def clearing(repeat: Repeat = 15, json: Json = False) -> None:
     """Time the exchange with accounts: margin checked, positions settled, liquidation prices kept, liquidations, funding, memory."""
     from experiments.bench.clearing_house import measure
 

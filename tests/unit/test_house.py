@@ -486,6 +486,23 @@ def test_a_future_pays_variation_margin_daily_and_expires() -> None:
         venue.house.expire("gold", 0.0)
 
 
+def test_what_an_expiry_costs_beyond_its_margin_stands_no_longer_behind_other_positions() -> None:
+    venue = Venue(GOLD, perpetual(), cash=10_000.0, fund=1e6)
+    venue.house.credit(venue.rows(1), "more", cash=1e6)
+    venue.house.set_terms(venue.rows(0), "gold", 12.5, True)
+    venue.house.set_terms(venue.rows(0), "btc-perp", 20)
+    venue.trade(0, 1, 2, 5_000, "gold")
+    venue.trade(0, 1, 1, 80_000)
+    venue.house.expire("gold", 4_000)  # 2 000 lost, and a margin of 800
+    assert venue.cash(0) == 8_000
+    venue.check()
+    due = venue.house.liquidation_prices("btc-perp")[0]
+    assert venue.mark(due + 0.01).liquidations["account"].tolist() == []
+    venue.send(venue.order(2, LONG, 2, due - 100))
+    assert set(venue.mark(due).liquidations["account"]) == {0}
+    venue.check()
+
+
 def test_a_margin_notice_makes_the_leveraged_sell() -> None:
     """Gold from 8 to 9 per cent; maintenance from 7 to 8.2: who has just 8 falls short."""
     venue = Venue(GOLD, cash=405.0, fund=1e6)
