@@ -103,6 +103,18 @@ class RetailLeverageConfig(LeveragedConfig):
         return self
 
 
+def shared(total: float, sizes: Floats, most: float) -> Floats:
+    """A total in proportion to sizes, no part above `most`; what that cuts off goes to the others while they have room."""
+    parts, free = np.full(len(sizes), most), np.ones(len(sizes), np.bool_)
+    while free.any():
+        parts[free] = sizes[free] * ((total - parts[~free].sum()) / sizes[free].sum())
+        over = free & (parts > most)
+        if not over.any():
+            break
+        parts[over], free[over] = most, False
+    return parts
+
+
 @trader("retail_leverage")
 class RetailLeverage(LeveragedTraders):
     """Many small accounts and a few large ones, mostly long."""
@@ -135,9 +147,12 @@ class RetailLeverage(LeveragedTraders):
 
     def money(self) -> Floats:
         """The margin of the position that an account has, or would have had, and what it has beside."""
-        c = self.config
-        self._entry, self._side = self._entries()
-        notional = self._scaled(self.sizes())
+        c, draw, sizes = self.config, self.random("entry"), self.sizes()
+        long = draw.random(self.size) < c.longs / max(c.longs + c.shorts, 1e-12)
+        invested = draw.random(self.size) < c.invested * (c.longs + c.shorts > 0)
+        self._side = np.where(invested, np.where(long, 1, -1), 0)
+        self._entry = self._entries(draw, self._maintenance(self._scaled(sizes)))
+        notional = self._scaled(sizes)  # of those that are left
         spare = c.spare * np.exp(self.random("spare").standard_normal(self.size))
         self._coins = np.where(
             self._side != 0, self._side * np.floor(notional / self._entry / self._book.lot) * self._book.lot, 0.0
@@ -145,28 +160,29 @@ class RetailLeverage(LeveragedTraders):
         # A thousandth more than the margin covers the rounding of positions and margins
         return notional / self.leverage * (1.001 + spare) + 1.0
 
-    def _entries(self) -> tuple[Floats, Ints]:
-        """Entry price (currency) and side of the position that each account has at the start; side 0 where none is left."""
-        c, n, draw = self.config, self.size, self.random("entry")
+    def _entries(self, draw: np.random.Generator, rate: Floats) -> Floats:
+        """Price (currency) at which each account entered; positions that nothing would have left of since are gone, with side 0.
+
+        Args:
+            draw: Where chance comes from.
+            rate: Maintenance margin of each account's position, as a fraction.
+        """
+        c, n, side = self.config, self.size, self._side
         now = self._book.reference_price or 0.0
         self._since = (np.full(n, now), np.full(n, now))
-        long = draw.random(n) < c.longs / max(c.longs + c.shorts, 1e-12)
-        side = np.where(draw.random(n) < c.invested, np.where(long, 1, -1), 0)
-        if not c.history or c.longs + c.shorts == 0:
-            return np.full(n, now), side if c.longs + c.shorts else np.zeros(n, np.int64)
+        if not c.history:
+            return np.full(n, now)
         low, high, weight = (np.array([getattr(day, name) for day in c.history]) for name in ("low", "high", "weight"))
         # Lowest and highest price after each day, that of the start included
         after_low = np.minimum.accumulate(np.append(low[1:], now)[::-1])[::-1]
         after_high = np.maximum.accumulate(np.append(high[1:], now)[::-1])[::-1]
-        assert self._book.margin is not None
-        rate = self._book.margin.rows[0].maintenance
         entry, gone = np.full(n, now), side != 0
         for _ in range(_TRIES):
             who = np.flatnonzero(gone)
             day = draw.choice(len(weight), len(who), p=weight / weight.sum())
             price = low[day] + (high[day] - low[day]) * draw.random(len(who))
             sign = side[who]
-            falls_at = price * (1.0 - sign / self.leverage[who]) / (1.0 - sign * rate)
+            falls_at = price * (1.0 - sign / self.leverage[who]) / (1.0 - sign * rate[who])
             lives = np.where(
                 sign > 0, after_low[day] * (1.0 - _WICK) > falls_at, after_high[day] * (1.0 + _WICK) < falls_at
             )
@@ -174,11 +190,25 @@ class RetailLeverage(LeveragedTraders):
             for seen, after in zip(self._since, (after_low, after_high), strict=True):
                 seen[who[lives]] = after[day[lives]]
             gone[who[lives]] = False
-        return entry, np.where(gone, 0, side)
+        self._side = np.where(gone, 0, side)
+        return entry
+
+    def _maintenance(self, notional: Floats) -> Floats:
+        """Rate of the bracket of each position."""
+        assert self._book.margin is not None
+        rows = self._book.margin.rows
+        bracket = np.searchsorted([row.up_to or np.inf for row in rows], notional)
+        return np.array([row.maintenance for row in rows])[np.minimum(bracket, len(rows) - 1)]
 
     def _scaled(self, sizes: Floats) -> Floats:
-        """Notional in currency: each leverage's share of what is held long, and of what is held short."""
+        """Notional in currency: each leverage's share of what is held long, and of what is held short, as far as brackets allow."""
         c = self.config
+        assert self._book.margin is not None
+        brackets = self._book.margin.rows
+        most = [
+            max((row.up_to or np.inf for row in brackets if row.leverage >= at * c.leverage.scale), default=np.inf)
+            for at in c.leverage.at
+        ]
         notional = sizes * 0.0
         shares = np.asarray(c.leverage.open_interest) / sum(c.leverage.open_interest)
         for group in range(len(shares)):
@@ -186,11 +216,11 @@ class RetailLeverage(LeveragedTraders):
             for side, total in ((1, c.longs), (-1, c.shorts)):
                 held = mine & (self._side == side)
                 if held.any():
-                    notional[held] = sizes[held] * (total * shares[group] / sizes[held].sum())
+                    notional[held] = shared(total * shares[group], sizes[held], most[group])
             # Who holds nothing is as large as those who do
             per_size = notional[mine].sum() / max(sizes[mine & (self._side != 0)].sum(), 1e-12)
             idle = mine & (self._side == 0)
-            notional[idle] = sizes[idle] * per_size
+            notional[idle] = np.minimum(sizes[idle] * per_size, most[group])
         return notional
 
     def seen_since_entry(self, who: Ints) -> tuple[Numbers, Numbers]:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 import abm
 from abm.agents.arbitrage import BasisArbitrage
-from abm.agents.retail_leverage import Leverage, RetailLeverage, RetailLeverageConfig
+from abm.agents.retail_leverage import Leverage, RetailLeverage, RetailLeverageConfig, shared
 from abm.agents.short_sellers import ShortSellers
 from tests.unit.walls import PERPETUAL, market, only, volume
 
@@ -43,6 +43,28 @@ def test_open_interest_has_its_shares_by_leverage() -> None:
     # the other side of what they hold more long than short is carried by arbitrage
     assert only(made, BasisArbitrage).holdings(PERP).sum() == pytest.approx(-coins.sum())
     assert made.house.audit().passed
+
+
+def test_nobody_begins_with_more_than_his_leverage_is_allowed_for() -> None:
+    rows = [{"up_to": 1e6, "leverage": 125, "maintenance": 0.004}, {"up_to": 5e6, "leverage": 5, "maintenance": 0.1}]
+    last = {"leverage": 2, "maintenance": 0.25}
+    margin = FULL["margin"] | {"brackets": [*rows, last]}
+    traders = {"retail_leverage": {"accounts": 300, "longs": 8e7, "shorts": 4e7, "history": HISTORY}}
+    made, _ = market(traders | {"basis_arbitrage": {}}, {PERP: FULL | {"margin": margin}}, 1.0, step="5s")
+    large = only(made, RetailLeverage)
+    notional = np.abs(large.holdings(PERP)) * 73_100
+    assert notional[large.leverage == 5].max() > 2e6  # that there is something to bound
+    assert notional[large.leverage > 5].max() < 1.2e6 and notional[large.leverage > 2].max() < 6e6
+    made.run_for("1min")
+    assert len(made.result().liquidations) == 0
+
+
+def test_what_is_cut_off_goes_to_the_others() -> None:
+    sizes = np.array([1.0, 2.0, 3.0, 14.0])
+    assert shared(40.0, sizes, np.inf).tolist() == [2.0, 4.0, 6.0, 28.0]
+    assert shared(40.0, sizes, 17.0) == pytest.approx([23 / 6, 23 / 3, 23 / 2, 17.0])
+    assert shared(40.0, sizes, 11.0) == pytest.approx([7.0, 11.0, 11.0, 11.0])
+    assert shared(40.0, sizes, 5.0).tolist() == [5.0] * 4
 
 
 def test_positions_of_the_days_before_are_those_that_nothing_since_would_have_liquidated() -> None:
