@@ -277,12 +277,11 @@ class Changeable:
     def _switches(self) -> Iterator[Control]:
         """Links of the chain where the scenario names some; else its channels, where there is more than one asset."""
         for name, link in self.scenario.links.items():
-            label = name.replace("_", " ").capitalize()
-            yield Control(LINK + name, label, "", _given, f"Off: {link.about}.", choices=_SWITCH)
+            yield Control(LINK + name, _label(name), "", _given, f"Off: {link.about}.", choices=_SWITCH)
         if not self.scenario.links and len({name.partition("-")[0] for name in self.scenario.instruments}) > 1:
             for name, about in type(self.scenario.channels).model_fields.items():
                 if self.scenario.channels.on(name):
-                    label, told = name.replace("_", " ").capitalize(), f"Off: not so that {about.description}."
+                    label, told = _label(name), f"Off: not so that {about.description}."
                     keys = f"channels.{name}.on"
                     yield Control(CHANNEL + name, label, keys, lambda _, chosen: chosen == ON, told, choices=_SWITCH)
 
@@ -350,6 +349,11 @@ def _smallest(changes: Mapping[str, Any], content: Any) -> dict[str, Any]:
         elif value != before:
             small[key] = value
     return small
+
+
+def _label(name: str) -> str:
+    """A key as people read it."""
+    return name.replace("_", " ").capitalize().replace("Etf", "ETF")
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

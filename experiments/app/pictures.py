@@ -266,8 +266,9 @@ class LiquidationMap:
                       legend_label=f"{name} that are closed")  # fmt: skip
             self.sources[name] = source
         plot.add_layout(Span(location=0, dimension="height", line_color=INK, line_width=1.5))
-        plot.legend.location, plot.legend.border_line_color = "top_center", None
-        plot.legend.label_text_font_size, plot.legend.background_fill_alpha = "13px", 0.6
+        plot.add_layout(plot.legend[0], "above")  # inside it would lie on the bars nearest to the price
+        plot.legend.orientation, plot.legend.border_line_color = "horizontal", None
+        plot.legend.label_text_font_size, plot.legend.padding = "13px", 0
 
     def named(self, instrument: str) -> None:
         """Say of which instrument it is."""
