@@ -338,6 +338,6 @@ class LeveragedTraders(Population):
         returns = who[self._draw.random(len(who)) < c.return_share]
         self._back_at[np.setdiff1d(who, returns)] = np.inf
         self.leverage[returns] = np.maximum(1.0, self.leverage[returns] * c.return_leverage)
-        free = returns[~self.model.exchange.terms_fixed(self.rows[returns], self._index)]
+        free = returns[~self.model.house.terms_fixed(self.rows[returns], c.instrument)]
         self.set_leverage(c.instrument, self.leverage[free], self.isolated[free], free)
         self.model.house.credit(self.rows[returns], "deposits", cash=self._wallet[returns] * c.return_money)

@@ -354,6 +354,20 @@ def read_liquidation_ticks(engine: Any, i: int, ticks: Any) -> None:
 
 
 @kernel
+def read_fixed(engine: Any, i: int, rows: Any, fixed: Any) -> None:
+    """Which accounts have a position in an instrument, or a resting order that opens one: its margin may be rounded to nothing."""
+    e = engine[0]
+    for n in range(len(rows)):
+        owner = np.int64(rows[n])
+        fixed[n] = holding_of(e, owner, i).position != 0
+        order_id = oldest_of(e, owner)
+        while order_id != 0:
+            order = order_at(e.orders, np.int64(id_at(e.ids, order_id).slot))
+            fixed[n] |= order.instrument == i and (order.flags & (WAITING | OUT | REDUCE)) == 0
+            order_id = newer_of(e, owner, order_id)
+
+
+@kernel
 def read_needs(engine: Any, cash: Any, lots: Any, bids: Any, asks: Any) -> None:
     """What open orders hold back, counted from the orders: cash (accounts,), and lots and margins of bids and asks (accounts, instruments)."""
     e = engine[0]

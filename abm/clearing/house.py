@@ -12,6 +12,7 @@ from abm.clearing.between import (
     open_positions,
     pay_funding,
     read_equity,
+    read_fixed,
     read_liquidation_ticks,
     sample_premium,
     settle_variation,
@@ -67,13 +68,20 @@ class ClearingHouse(Ledger):
             raise ValueError(
                 f"{instrument}: a position in spot cannot be isolated: its price is paid from the account's cash"
             )
-        fixed = self._exchange.terms_fixed(rows, index)
+        fixed = self.terms_fixed(rows, instrument)
         if fixed.any():
             row = rows[np.flatnonzero(fixed)[0]]
             raise ValueError(f"{instrument}: account {row} has a position or orders; its leverage and mode are fixed")
         known, which = np.unique(wanted, return_inverse=True)
         initial = np.array([initial_rate(each) for each in known], np.int64)[which]
         self._exchange.set_terms(rows, index, initial, np.broadcast_to(np.asarray(isolated, np.bool_), len(rows)))
+
+    def terms_fixed(self, rows: Rows, instrument: str) -> npt.NDArray[np.bool_]:
+        """Which accounts have a position in an instrument, or resting orders that would open one, so that their leverage and mode stand."""
+        index, _ = self._margin(instrument)
+        fixed = np.zeros(len(rows), np.bool_)
+        self._exchange.read(read_fixed, index, np.asarray(rows, np.int64), fixed)
+        return fixed
 
     def add_margin(self, rows: Rows, instrument: str, amount: npt.ArrayLike) -> None:
         """Move cash to isolated positions, or (where negative) back down to their initial margin.

@@ -281,13 +281,6 @@ class Exchange:
         table["initial"][places] = initial
         table["flags"][places] = (table["flags"][places] & ~np.uint8(ISOLATED)) | (isolated * np.uint8(ISOLATED))
 
-    def terms_fixed(self, rows: npt.NDArray[Any], instrument: int) -> npt.NDArray[np.bool_]:
-        """Whether accounts have a position or resting orders in an instrument, so that their terms are fixed."""
-        places = 1 + instrument * self._memory["n_accounts"] + np.asarray(rows, np.int64)
-        some = self._memory.tables["holdings"][places]
-        fixed: npt.NDArray[np.bool_] = (some["position"] != 0) | (some["bids"] != 0) | (some["asks"] != 0)
-        return fixed
-
     def view(self) -> View:
         """What anyone may see now."""
         rows = self.tops()

@@ -659,6 +659,10 @@ def test_leverage_is_fixed_while_a_position_or_an_order_is_open() -> None:
         ValueError, match="btc-perp: account 0 has a position or orders; its leverage and mode are fixed"
     ):
         venue.house.set_terms(venue.rows(0), "btc-perp", 5)
+    venue.house.set_terms(venue.rows(3), "btc-perp", 150)
+    venue.send(venue.order(3, LONG, 0.001, 0.01))  # its margin is rounded to nothing
+    assert venue.exchange.accounts.bids[3, 0] == 0
+    assert venue.house.terms_fixed(venue.rows(0, 1, 3), "btc-perp").tolist() == [True, False, True]
     with pytest.raises(ValueError, match="leverage must lie between 1 and 150"):
         venue.house.set_terms(venue.rows(1), "btc-perp", 151)
     with pytest.raises(ValueError, match="positions come from trades alone"):
