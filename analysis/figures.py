@@ -140,7 +140,7 @@ def volume_by_reason(result: Result, instrument: str) -> Figure:
             base += height
             handles.setdefault(label, drawn)
     ax.axhline(0, color=_INK, linewidth=0.8)
-    ax.set_ylabel(f"volume (BTC {unit})" if instrument.startswith("btc") else f"volume (coins {unit})")
+    ax.set_ylabel(f"volume (BTC {unit})" if instrument.startswith("btc") else f"volume (coins or shares {unit})")
     ax.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
     ax.text(0.005, 0.985, "taken by", transform=ax.transAxes, va="top", fontsize=9, color="#555555")
     ax.text(0.005, 0.015, "given by", transform=ax.transAxes, va="bottom", fontsize=9, color="#555555")

@@ -201,7 +201,7 @@ def _show(result: "Result", rows: list["Row"], scenario: "Scenario") -> None:
             continue
         console.print(
             f"{name}: {about['open']:,.2f} -> {about['close']:,.2f} ({about['return']:+.2%}), low {about['low']:,.2f}, "
-            f"high {about['high']:,.2f}; {about['volume']:,.0f} coins in {about['trades']:,} trades; median spread "
+            f"high {about['high']:,.2f}; volume {about['volume']:,.0f} in {about['trades']:,} trades; median spread "
             f"{about['median_spread_bps']:.2f} bp, depth {about['median_bid_depth'] / 1e6:.1f} / {about['median_ask_depth'] / 1e6:.1f} "
             "million bid / offered",
             soft_wrap=True,

@@ -36,6 +36,8 @@ def test_a_run_prints_its_table_and_leaves_a_whole_folder(tmp_path: Path) -> Non
     assert "btc.open.feb5" in out
     assert "put in" in out
     assert "audit: passed, residue 0" in out
+    assert "; volume " in out
+    assert " coins in " not in out  # what is traded may be shares or contracts
     assert "equal: the run is deterministic" in out
     folder = tmp_path / "here" / "run"
     manifest = json.loads((folder / "manifest.json").read_text())

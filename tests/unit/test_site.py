@@ -131,6 +131,20 @@ def test_the_reference_of_scenarios_escapes_what_markdown_would_take_for_a_sign(
     )
 
 
+def test_a_list_of_names_may_be_cut_in_a_cell_and_a_number_may_not() -> None:
+    assert (
+        reference.table(("key",), [("`a`", "spread,depth", "9,223")]).splitlines()[-1]
+        == "| `a` | spread,<wbr>depth | 9,223 |"
+    )
+
+
+def test_the_keys_of_each_channel_stand_below_channels() -> None:
+    text = reference.scenario_page()
+    below = text.partition("\n## channels\n")[2].partition("\n## ")[0]
+    assert "### channels.sentiment" in below
+    assert text.count("### channels.") == below.count("### channels.")
+
+
 def test_every_lesson_begins_with_a_question_and_ends_with_what_was_found() -> None:
     for name in lessons.lessons():
         text = (ROOT / "docs" / "lessons" / f"{name}.md").read_text("utf-8")

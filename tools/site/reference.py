@@ -141,7 +141,8 @@ def scenario_page() -> str:
     sections = [name for name in Scenario.model_fields if name != "traders" and _is_section(name)]
     for section in ("", *sections):
         parts += [f"## {section or 'At the top'}", _section(section)]
-    parts += [f"### channels.{name}\n\n{_section(f'channels.{name}')}" for name in _channels()]
+        if section == "channels":
+            parts += [f"### channels.{name}\n\n{_section(f'channels.{name}')}" for name in _channels()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -183,7 +184,8 @@ def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return _escaped(" ".join(text.split())).replace("|", "\\|")
+    text = _escaped(" ".join(text.split())).replace("|", "\\|")
+    return re.sub(r"(?<=[a-z]),(?=[a-z])", ",<wbr>", text)  # a list of names may be cut between two of them
 
 
 def _escaped(text: str) -> str:
