@@ -112,6 +112,7 @@ def volume_by_reason(result: Result, instrument: str) -> Figure:
     )
     width = pd.Timedelta(rule)
     edges = pd.date_range(times.iloc[0].floor(rule), times.iloc[-1].floor(rule), freq=rule)
+    borders = edges.append(pd.DatetimeIndex([edges[-1] + width]))
     with mpl.rc_context(sns.axes_style("white")):
         fig = Figure(figsize=(9, 5.2), layout="constrained")
         ax = _axes(fig)
@@ -126,18 +127,19 @@ def volume_by_reason(result: Result, instrument: str) -> Figure:
         base = np.zeros(len(edges))
         for reason in sorted(table.columns, key=lambda name: order.get(name, len(order))):
             label, colour, hatch = REASONS[reason]
-            height = table[reason].to_numpy()
-            drawn = ax.bar(
-                edges + width / 2,
-                sign * height,
-                width=width,
-                bottom=sign * base,
-                color=colour,
+            top = base + table[reason].to_numpy()
+            # One patch and not one a bar: a run of all markets has tens of thousands of bars
+            drawn = ax.stairs(
+                sign * top,
+                borders,
+                baseline=sign * base,
+                fill=True,
+                facecolor=colour,
                 hatch=hatch,
                 linewidth=0,
                 edgecolor="white",
             )
-            base += height
+            base = top
             handles.setdefault(label, drawn)
     ax.axhline(0, color=_INK, linewidth=0.8)
     ax.set_ylabel(f"volume (BTC {unit})" if instrument.startswith("btc") else f"volume (coins or shares {unit})")
