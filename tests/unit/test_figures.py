@@ -28,15 +28,16 @@ def test_axes_say_their_units(result: abm.Result) -> None:
     assert depth.get_xlabel() == "time (UTC), 5 February 2026"
     (volume,) = volume_by_reason(result, "btc-spot").axes
     assert volume.get_ylabel() == "volume (BTC a minute)"
-    taken = sum(bar.get_height() for bar in volume.patches if bar.get_height() > 0)
-    given = sum(bar.get_height() for bar in volume.patches if bar.get_height() < 0)
+    heights = [drawn.get_data().values - drawn.get_data().baseline for drawn in volume.patches]
+    taken = sum(height.sum() for height in heights if height.sum() > 0)
+    given = sum(height.sum() for height in heights if height.sum() < 0)
     assert taken == pytest.approx(-given) == pytest.approx(result.summary["instruments"]["btc-spot"]["volume"])
 
 
 def test_the_same_reason_has_the_same_colour_up_and_down(result: abm.Result) -> None:
     (axes,) = volume_by_reason(result, "btc-spot").axes
-    colours = {bars.patches[0].get_facecolor()[:3] for bars in axes.containers}
-    assert colours <= {tuple(colour) for _, colour, _ in REASONS.values()}
+    colours = {drawn.get_facecolor()[:3] for drawn in axes.patches}
+    assert colours and colours <= {tuple(colour) for _, colour, _ in REASONS.values()}
     legend = axes.get_legend()
     assert legend is not None
     labels = [text.get_text() for text in legend.get_texts()]
