@@ -185,7 +185,7 @@ class Playback(Population):
         Raises:
             ValueError: The files cannot be used; one line.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must override read")
 
     def setup(self) -> None:
         """Read the files, and number the orders."""

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from abm.scenario import ScenarioError
@@ -27,6 +29,13 @@ def command(told: Callable[[Sweep], tuple[Figure, str]]) -> None:
     except (ScenarioError, OSError, ValueError) as error:
         sys.exit(" ".join(str(error).split()))
     sys.stdout.write(f"{text}\n")
+
+
+def finished(ax: Axes, by: str) -> None:
+    """Give axes their key, headed by what its entries differ in, and take away what is not needed."""
+    ax.legend(title=by, frameon=False, fontsize=8, title_fontsize=8)
+    ax.grid(axis="y", color="#e5e5e5", linewidth=0.6)
+    sns.despine(ax=ax)
 
 
 def headed(figure: Figure, text: str) -> None:

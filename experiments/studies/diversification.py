@@ -23,7 +23,7 @@ from abm.agents.multi_asset import MultiAssetConfig, MultiAssetFunds
 from abm.agents.noise import NoiseConfig
 from abm.agents.view import BPS
 from analysis.sweep import Sweep
-from experiments.studies import command, headed
+from experiments.studies import command, finished, headed
 
 Floats = npt.NDArray[np.float64]
 
@@ -221,9 +221,7 @@ def _how_fast(ax: Axes, found: Study) -> None:
         ax.plot(wanted[HOLDS], wanted["half_minutes"], "s--", color=colour, linewidth=1.2, markersize=4, mfc="none")
     ax.set(xlabel="shares that each fund holds", ylabel="minutes from the start", ylim=(0, None))
     ax.set_title("until half of these had, median and range; dashed: expected", loc="left", fontsize=10)
-    ax.legend(title="crowding", frameon=False, fontsize=8, title_fontsize=8)
-    ax.grid(axis="y", color="#e5e5e5", linewidth=0.6)
-    sns.despine(ax=ax)
+    finished(ax, "crowding")
 
 
 def table(found: Study) -> pd.DataFrame:

@@ -20,7 +20,7 @@ import abm
 from analysis.compare import INTERVAL
 from analysis.phase import Phase, phase
 from analysis.sweep import Sweep
-from experiments.studies import command, headed
+from experiments.studies import command, finished, headed
 
 Floats = npt.NDArray[np.float64]
 
@@ -223,9 +223,7 @@ def _by_leverage(ax: Axes, found: Study) -> None:
         ax.plot(wanted[LEVERAGE], wanted["amplified"], "--", color=colour, linewidth=1.2)
     ax.set(xlabel="factor on leverage", ylim=(0, 1.15 * float(found.runs["amplified"].max())))
     ax.set_title("the same by leverage, 90 % of runs; dashed: expected", loc="left", fontsize=10)
-    ax.legend(title="depth", frameon=False, fontsize=8, title_fontsize=8)
-    ax.grid(axis="y", color="#e5e5e5", linewidth=0.6)
-    sns.despine(ax=ax)
+    finished(ax, "depth")
 
 
 def table(found: Study) -> pd.DataFrame:
