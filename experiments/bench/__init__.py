@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(invoke_without_command=True)
 
-Repeat = Annotated[int, typer.Option(min=1, help="Passes of each engine, taken in turn; medians are shown.")]
+Repeat = Annotated[int, typer.Option(min=1, help="Passes of each engine, taken in turn.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
