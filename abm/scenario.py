@@ -187,7 +187,8 @@ class Scenario(Frozen):
     recording: Recording = Field(Recording(), description="what is kept")
     inputs: dict[str, str] = Field(default={}, description="what is put in: key of this scenario, and its source")
     fitted: dict[str, str] = Field(
-        default={}, description="what is fitted: key of this scenario, and to what; such a key is no input"
+        default={},
+        description="what is fitted: key of this scenario, and to what; such a key is no input; nothing in its place: not fitted here",
     )
     links: dict[str, Link] = Field(
         default={},
@@ -497,8 +498,14 @@ def _validated(raw: dict[str, Any], source: str, folder: Path) -> Scenario:
 
 
 def _without_gone(raw: dict[str, Any]) -> dict[str, Any]:
-    """What is told of keys, without those of traders that were taken out; a link that says nothing else goes too. What is fitted is no input."""
+    """What is told of keys, without those of traders that were taken out; a link that says nothing else goes too.
+
+    What is fitted is no input, but a key that a scenario leaves unfitted by nothing in its place may be one.
+    """
     traders, fitted = raw.get("traders"), raw.get("fitted")
+    if isinstance(fitted, Mapping):
+        fitted = {key: why for key, why in fitted.items() if why is not None}
+        raw = {**raw, "fitted": fitted}
     gone = tuple(f"traders.{n}." for n, body in traders.items() if body is None) if isinstance(traders, Mapping) else ()
 
     def left(keys: Any, but: Any = ()) -> Any:

@@ -126,13 +126,14 @@ class ShortTermHoldersConfig(HoldersConfig):
     hazard: float = Field(
         0.006, ge=0, le=1, description="part of the coins that moves in a day when nothing happens", examples=[0.006]
     )
-    panic_effect: float = Field(5.0, ge=0, le=100, description="rise of the hazard in panic, at most", examples=[5])
+    panic_effect: float = Field(5.0, ge=0, le=1000, description="rise of the hazard in panic, at most", examples=[5])
     weak: float = Field(
         1.0, gt=0, le=1, description="part of the coins whose holders panic at all, and once", examples=[0.04]
     )
     panic_fall: float = Field(
-        0.04, ge=0, lt=1, description="fall within a day beyond which half of them may panic", examples=[0.04]
+        0.04, ge=0, lt=1, description="fall over panic_window beyond which half of them may panic", examples=[0.04]
     )
+    panic_window: Seconds = Field(86_400.0, gt=0, description="time over which that fall is measured", examples=["3d"])
     panic_spread: float = Field(
         0.0,
         ge=0,
@@ -195,12 +196,17 @@ class Holders(Population):
             self.model.house.credit(self.rows, "opening", coins=coins, instrument=c.instrument, cost=cost)
         return 0.0, 0.0
 
-    def hazard(self, gain: Floats, day: float) -> tuple[Floats, Floats]:
+    @property
+    def window(self) -> float:
+        """Over which time a return moves holders, seconds."""
+        return DAY
+
+    def hazard(self, gain: Floats, change: float) -> tuple[Floats, Floats]:
         """Parts of the coins that move in a day: at leisure, and in panic.
 
         Args:
             gain: Logarithm of price over cost, of each cohort.
-            day: Return over the last 24 hours.
+            change: Return over the `window` that ends now.
         """
         raise NotImplementedError
 
@@ -221,7 +227,7 @@ class Holders(Population):
         self._last_round = view.seconds
         coins, cost = self.cohorts()
         cost = np.where(coins > 0, cost, book.mid)
-        calm, panic = self.hazard(np.log(book.mid / cost), book.return_over(DAY))
+        calm, panic = self.hazard(np.log(book.mid / cost), book.return_over(self.window))
         number = self._moves.poisson(coins * (calm + panic) * days / c.lump)
         if not number.any():
             return None
@@ -285,10 +291,10 @@ class LongTermHolders(Holders):
         # One currency unit more than the bids need covers the rounding of prices and fees.
         return (self._bids * self._wanted).sum(axis=0) * (1.0 + max(fee.taker, fee.maker)) + 1.0, 0.0
 
-    def hazard(self, gain: Floats, day: float) -> tuple[Floats, Floats]:
-        """At leisure h (1 + 1.5 max(0, gain) + 2 max(0, -day - 5 %) / 10 %), and no panic."""
+    def hazard(self, gain: Floats, change: float) -> tuple[Floats, Floats]:
+        """At leisure h (1 + 1.5 max(0, gain) + 2 max(0, -change - 5 %) / 10 %), and no panic."""
         c = self.config
-        fall = max(0.0, -day - 0.05) / 0.1
+        fall = max(0.0, -change - 0.05) / 0.1
         return c.hazard * (1.0 + c.gain_effect * np.maximum(gain, 0.0) + c.fall_effect * fall), np.zeros(len(gain))
 
     def decide(self, view: View) -> Records | None:
@@ -311,13 +317,18 @@ class ShortTermHolders(Holders):
 
     config: ShortTermHoldersConfig
 
-    def hazard(self, gain: Floats, day: float) -> tuple[Floats, Floats]:
-        """At leisure h, and in panic 5 h logistic((-gain - .10) / .04) of those whose fall of a day was passed and who have not sold yet.
+    @property
+    def window(self) -> float:
+        """Over which time a fall makes them panic, seconds."""
+        return self.config.panic_window
+
+    def hazard(self, gain: Floats, change: float) -> tuple[Floats, Floats]:
+        """At leisure h, and in panic 5 h logistic((-gain - .10) / .04) of those whose fall was passed and who have not sold yet.
 
         That fall is lognormal between holders; it is smaller in fear.
         """
         c = self.config
-        passed = self._passed(-day / max(c.panic_fall * self.nerve, 1e-12))
+        passed = self._passed(-change / max(c.panic_fall * self.nerve, 1e-12))
         gone = self.panicked / np.maximum(c.weak * c.coins * self._weight, 1e-12)
         panic: npt.NDArray[np.float64] = np.maximum(passed - gone, 0.0) * expit((-gain - c.panic_loss) / c.panic_width)
         return np.full(len(gain), c.hazard), c.hazard * c.panic_effect * panic

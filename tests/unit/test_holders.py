@@ -93,6 +93,15 @@ def test_falls_that_make_holders_panic_differ_between_them() -> None:
     assert (holders.hazard(gain, -0.12)[1] > 0).all()
 
 
+@pytest.mark.parametrize(("window", "panics"), [("1d", False), ("3d", True)])
+def test_a_slow_fall_makes_those_panic_who_look_back_further(window: str, panics: bool) -> None:
+    """4 % a day for three days: nobody's fall of a day is 8 %, that of three days is."""
+    falling = market(SHORT, "2026-02-08T00:00Z", "10min", panic_fall=0.08, panic_window=window, panic_effect=100)
+    Quoter(falling, prices=(73_100, 64_700), hours=(0.0, 72.0))
+    falling.run_for("68h")
+    assert (taken(falling, Reason.PANIC) > 0) == panics
+
+
 def test_coins_move_at_the_hazard_and_a_part_of_them_is_sold_here() -> None:
     steady = market(SHORT, "2026-02-15T00:00Z", "10min", lump=0.5)
     Quoter(steady)

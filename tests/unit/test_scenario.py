@@ -241,6 +241,8 @@ def test_fitted_names_keys_of_the_scenario_that_are_no_inputs_then() -> None:
     assert key not in fitted.inputs
     assert fitted.fitted == {key: "btc.low.feb6"}
     assert fitted.hash == load("first-hour").hash
+    again = load_with("first-hour", [{"fitted": {key: "btc.low.feb6"}}, {"fitted": {key: None}}])
+    assert again.fitted == {} and key in again.inputs, "what is based on it may put that in"
     without = {"traders": {"noise": None}, "fitted": {"traders.noise.coins": "btc.low.feb6"}}
     assert load_with("first-hour", [without]).fitted == {}
 
