@@ -31,8 +31,8 @@ def measure(repeat: int) -> Report:
         WrongTotals: where volume, trades or the book at the end are not the tape's, or not everybody in the band was liquidated.
     """
     report = Report(
-        "Medians, and of the tape the fastest pass of each engine. Ratio: this row to the C++ reference, which has no accounts, in the same "
-        "turn. What else a machine does only adds to a pass, and adds more to one whose accounts outgrow its nearest caches."
+        "Medians, and of the tape also the fastest pass. Ratio: this row to the C++ reference, which has no accounts, in the same turn or by its "
+        "own fastest pass. What else a machine does only adds to a pass, and adds more to one whose accounts outgrow its nearest caches."
     )
     report.note_load()
     _memory(report, SIZES[-1])
