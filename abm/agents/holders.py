@@ -126,7 +126,7 @@ class ShortTermHoldersConfig(HoldersConfig):
     hazard: float = Field(
         0.006, ge=0, le=1, description="part of the coins that moves in a day when nothing happens", examples=[0.006]
     )
-    panic_effect: float = Field(5.0, ge=0, le=1000, description="rise of the hazard in panic, at most", examples=[5])
+    panic_effect: float = Field(5.0, ge=0, le=10_000, description="rise of the hazard in panic, at most", examples=[5])
     weak: float = Field(
         1.0, gt=0, le=1, description="part of the coins whose holders panic at all, and once", examples=[0.04]
     )
