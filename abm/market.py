@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -87,15 +87,7 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.schedule_recurring(
             self._sample, Schedule(interval=described.clock.units(described.recording.interval), start=0.0)
         )
-        self._clocks = [
-            clock(self, instrument)
-            for instrument in instruments
-            for clock, runs in (
-                (_FundingClock, instrument.margin and instrument.margin.funding),
-                (_VariationClock, instrument.margin and instrument.kind == "future"),
-            )
-            if runs
-        ]
+        self._clocks = [*_funding_clocks(self, instruments), *_variation_clocks(self, instruments)]
         if self.exchange.fund >= 0:
             self.house.credit(np.array([self.exchange.fund], np.int32), "insurance fund", cash=described.insurance_fund)
         self._opened = False
@@ -393,22 +385,37 @@ class Market(mesa.Model):  # type: ignore[misc]
         return self.recorder.result()
 
 
-class _FundingClock:
-    """Has the premium of one perpetual sampled, and its funding paid, when the time comes. Mesa's events take no arguments."""
+def _funding_clocks(market: Market, instruments: Sequence[Instrument]) -> Iterator["_FundingClock"]:
+    alike: dict[tuple[float, float], list[str]] = {}
+    for instrument in instruments:
+        if instrument.margin and instrument.margin.funding:
+            terms = instrument.margin.funding
+            alike.setdefault((terms.sample, terms.interval), []).append(instrument.name)
+    for (sample, interval), names in alike.items():
+        yield _FundingClock(market, names, sample, interval)
 
-    def __init__(self, market: Market, instrument: Instrument) -> None:
-        assert instrument.margin is not None
-        assert instrument.margin.funding is not None
-        self._house, self._name, terms = market.house, instrument.name, instrument.margin.funding
+
+class _FundingClock:
+    """Has the premiums of perpetuals sampled, and funding paid, every so many seconds. Mesa's events take no arguments."""
+
+    def __init__(self, market: Market, names: Sequence[str], sample: float, interval: float) -> None:
+        self._house, self._names = market.house, names
         units = market.scenario.clock.units
-        market.schedule_recurring(self._sample, Schedule(interval=units(terms.sample), start=units(terms.sample)))
-        market.schedule_recurring(self._pay, Schedule(interval=units(terms.interval), start=units(terms.interval)))
+        market.schedule_recurring(self._sample, Schedule(interval=units(sample), start=units(sample)))
+        market.schedule_recurring(self._pay, Schedule(interval=units(interval), start=units(interval)))
 
     def _sample(self) -> None:
-        self._house.sample_premium(self._name)
+        self._house.sample_premiums(self._names)
 
     def _pay(self) -> None:
-        self._house.pay_funding(self._name)
+        for name in self._names:
+            self._house.pay_funding(name)
+
+
+def _variation_clocks(market: Market, instruments: Sequence[Instrument]) -> Iterator["_VariationClock"]:
+    for instrument in instruments:
+        if instrument.margin and instrument.kind == "future":
+            yield _VariationClock(market, instrument)
 
 
 class _VariationClock:

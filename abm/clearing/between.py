@@ -172,9 +172,14 @@ def _impact_price(e: Any, i: int, side: int, lots: float) -> float:
 
 
 @kernel
-def sample_premium(engine: Any, i: int) -> None:
-    """Take one sample of the premium of a perpetual, where its book is deep enough."""
-    e = engine[0]
+def sample_premiums(engine: Any, instruments: Any) -> None:
+    """Take one sample of the premium of each of some perpetuals, where its book is deep enough."""
+    for i in instruments:
+        _sample_premium(engine[0], i)
+
+
+@compiled
+def _sample_premium(e: Any, i: int) -> None:
     margin, book = margin_at(e.margins, i), book_at(e.books, i)
     index = margin.index if margin.made == 2 else float(book.mark)
     if index <= 0.0:

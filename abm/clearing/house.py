@@ -14,7 +14,7 @@ from abm.clearing.between import (
     read_equity,
     read_fixed,
     read_liquidation_ticks,
-    sample_premium,
+    sample_premiums,
     settle_variation,
     socialise,
 )
@@ -128,9 +128,9 @@ class ClearingHouse(Ledger):
 
     # ------------------------------------------------------------------ what time brings
 
-    def sample_premium(self, instrument: str) -> None:
-        """Take one sample of the premium of a perpetual, as every `funding.sample` seconds."""
-        self._exchange.between(sample_premium, self._margin(instrument)[0])
+    def sample_premiums(self, instruments: Sequence[str]) -> None:
+        """Take one sample of the premium of each of some perpetuals, as every `funding.sample` seconds."""
+        self._exchange.between(sample_premiums, np.array([self._margin(name)[0] for name in instruments], np.int64))
 
     def funding_rate(self, instrument: str) -> float:
         """The rate that the samples since the last payment would bring now."""

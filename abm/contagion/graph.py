@@ -53,6 +53,7 @@ class Holder(NamedTuple):
     name: str
     population: "Population"
     rows: npt.NDArray[np.int32]
+    """Its accounts, which follow one another."""
 
 
 def holders(market: "Market") -> Iterator[Holder]:
@@ -63,6 +64,12 @@ def holders(market: "Market") -> Iterator[Holder]:
         else:
             for k in range(population.size):
                 yield Holder(f"{population.name}/{k}", population, population.rows[k : k + 1])
+
+
+def held_by(market: "Market", rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Lots of accounts that follow one another, in each instrument. A view: of a million accounts a copy takes longer than what is done with it."""
+    first = int(rows[0]) if len(rows) else 0
+    return market.exchange.accounts.position[first : first + len(rows)]
 
 
 def network(market: "Market", channels: Iterable["Channel"] = ()) -> Network:
@@ -79,7 +86,7 @@ def network(market: "Market", channels: Iterable["Channel"] = ()) -> Network:
         everyone.append((INSURANCE, {"kind": "house"}, np.array([market.exchange.fund], np.int32)))
     owed, elsewhere = market.owed(), market.elsewhere()
     for name, known, rows in everyone:
-        lots = accounts.position[rows].sum(axis=0)
+        lots = held_by(market, rows).sum(axis=0)
         cash, debt = int(accounts.cash[rows].sum()) / MONEY_UNITS, float(owed[rows].sum())
         graph.add_node(name, **known, cash=cash, equity=equity(market, rows) - debt + float(elsewhere[rows].sum()))
         if debt > 0.0:
@@ -102,9 +109,9 @@ def network(market: "Market", channels: Iterable["Channel"] = ()) -> Network:
 
 
 def equity(market: "Market", rows: npt.NDArray[np.int32]) -> float:
-    """Currency that accounts are worth together: cash, margin and profit at the marks, and at the mids what is paid in full."""
+    """Currency that accounts which follow one another are worth: cash, margin and profit at the marks, and at the mids what is paid in full."""
     total = float(market.house.equity(rows).sum()) / MONEY_UNITS
-    lots, view = market.exchange.accounts.position[rows].sum(axis=0), market.view()
+    lots, view = held_by(market, rows).sum(axis=0), market.view()
     for k, instrument in enumerate(market.exchange.instruments):
         if instrument.kind == "spot" and instrument.margin is None and lots[k]:
             total += float(lots[k]) * instrument.lot * view[instrument.name].mid

@@ -231,6 +231,7 @@ class OptionSurface:
         self._terms = terms
         self._years = np.array([tenor.days for tenor in terms.calm]) / DAYS
         self._slices: list[Svi] = []
+        self._quotes: list[tuple[float, Quotes]] | None = None
         self.move(volatility, 0.0, 0.0)
 
     def move(self, volatility: float, fall: float, demand: float) -> None:
@@ -241,7 +242,7 @@ class OptionSurface:
             fall: Of the price from its highest, as a fraction.
             demand: Puts that dealers have sold in the run, as a fraction of those at its start.
         """
-        terms, self._slices = self._terms, []
+        terms, self._slices, self._quotes = self._terms, [], None
         for calm, crash in zip(terms.calm, terms.crash, strict=True):
             atm = math.sqrt(expected_variance(volatility**2, calm.atm**2, terms.reversion, calm.days))
             stress = min(max((atm - calm.atm) / (crash.atm - calm.atm), 0.0), _FURTHEST)
@@ -269,6 +270,8 @@ class OptionSurface:
         return np.asarray(np.sqrt(variance / inside))
 
     def quotes(self) -> Sequence[tuple[float, Quotes]]:
-        """Days to expiry and quotes of each slice, read off the slices."""
-        calm = self._terms.calm
-        return [(tenor.days, quotes_of(svi, tenor.days / DAYS)) for tenor, svi in zip(calm, self._slices, strict=True)]
+        """Days to expiry and quotes of each slice, read off the slices when they are first asked for."""
+        if self._quotes is None:
+            slices = zip(self._terms.calm, self._slices, strict=True)
+            self._quotes = [(tenor.days, quotes_of(svi, tenor.days / DAYS)) for tenor, svi in slices]
+        return self._quotes

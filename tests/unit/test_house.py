@@ -420,7 +420,7 @@ def test_the_funding_rate_follows_the_premium_with_clamp_and_cap(premium: float,
     middle = 50_000 * (1 + premium)
     venue.send(venue.order(1, LONG, 100, middle - 0.01), venue.order(2, SHORT, 100, middle + 0.01))
     for _ in range(3):
-        venue.house.sample_premium("btc-perp")
+        venue.house.sample_premiums(["btc-perp"])
     assert venue.house.funding_rate("btc-perp") == pytest.approx(rate, abs=2e-6)
 
 

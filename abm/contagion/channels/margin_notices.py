@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from abm.clearing.rules import Bracket
 from abm.clock import Utc
 from abm.contagion.channels.base import Channel, ChannelConfig
-from abm.contagion.graph import Edge, holders
+from abm.contagion.graph import Edge, held_by, holders
 from abm.exchange.description import MONEY_UNITS, Fraction, Frozen
 from abm.exchange.instrument import Instrument
 
@@ -79,7 +79,10 @@ class MarginNotices(Channel):
         margined = np.flatnonzero(market.on_margin)
         house = market.house
         for name, _, rows in holders(market):
-            held = market.exchange.accounts.position[rows][:, margined].any(axis=1)
+            lots = held_by(market, rows)
+            held = np.zeros(len(rows), np.bool_)
+            for k in margined:
+                held |= lots[:, k] != 0
             some = rows[held]
             if len(some):
                 used = np.maximum(house.equity(some) - house.free_cash(some), 0)
