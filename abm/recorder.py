@@ -16,6 +16,7 @@ from abm.exchange.messages import EVENT, LIQUIDATION, OUTCOME, TRADE, Forced, Re
 from abm.moves import Moves
 from abm.order_log import OrderLog
 from abm.record import Result
+from abm.rows import Rows
 from abm.spool import Spool
 
 if TYPE_CHECKING:
@@ -31,6 +32,18 @@ _PIECE = 1 << 17
 
 _LOG = {"trade": TRADE, "outcome": OUTCOME, "event": EVENT, "liquidation": LIQUIDATION}
 
+
+_FLOW = np.dtype(
+    [
+        ("time", np.int64),
+        ("instrument", np.int16),
+        ("role", np.int8),
+        ("reason", np.int8),
+        ("volume", float),
+        ("notional", float),
+    ]
+)
+_GAUGE = np.dtype([("time", np.int64), ("gauge", np.int32), ("value", float)])
 
 BAR = np.dtype([(name, np.int64) for name in ("open", "high", "low", "close", "lots", "trades")])
 """What trades of one instrument came to; prices in ticks."""
@@ -97,11 +110,22 @@ class Recorder:
         self._messages = self._events = self._n_trades = 0
         self._trades = Spool(TRADE)
         self._order_log = OrderLog(self._instruments) if scenario.recording.orders else None
-        self._liquidations: list[Records] = []
-        self._bars: list[tuple[Any, ...]] = []
-        self._flows: list[tuple[Any, ...]] = []
+        self._liquidations = Rows(LIQUIDATION)
+        ends = ("", *(f"_{bps:g}bp" for bps in scenario.recording.profile_bps))
+        depths = [f"{side}_depth{end}" for end in ends for side in ("bid", "ask")]
+        numbers = ["open", "high", "low", "close", "volume", "trades", "mid", "spread_bps", *depths]
+        numbers += ["mark", "open_interest", "funding"]
+        self._bar = np.dtype(
+            [
+                ("time", np.int64),
+                ("instrument", np.int16),
+                *((name, np.int64 if name == "trades" else float) for name in numbers),
+            ]
+        )
+        self._bars, self._flows, self._gauges = Rows(self._bar), Rows(_FLOW), Rows(_GAUGE)
+        self._last_bars = np.zeros(0, self._bar)
+        self._gauge_codes: dict[tuple[str, str], int] = {}
         self._moves = Moves(market)
-        self._gauges: list[tuple[int, str, str, float]] = []
         self._last = np.array(
             [instrument.ticks(instrument.reference_price or 0) for instrument in self._instruments], np.int64
         )
@@ -162,12 +186,27 @@ class Recorder:
         now_ns = self._market.time_ns
         if now_ns == self._bar_start_ns:
             return
-        bars = np.zeros(len(self._instruments), BAR)
+        sums = np.zeros(len(self._instruments), BAR)
         flows = np.zeros((len(self._instruments), len(_ROLES), len(_REASONS), 2))
-        sum_trades(self._flush(), bars, flows)
+        sum_trades(self._flush(), sums, flows)
+        self._bars.add(self._closed(sums))
+        self._flows.add(self._flows_of(flows))
+        self._moves.take(self._bar_start_ns)
+        codes = self._gauge_codes
+        gauges = [
+            (self._bar_start_ns, codes.setdefault((population.name, gauge), len(codes)), value)
+            for population in self._market.populations
+            for gauge, value in population.gauges().items()
+        ]
+        self._gauges.add(np.array(gauges, _GAUGE))
+        self._bar_start_ns = now_ns
+
+    def _closed(self, sums: Records) -> Records:
+        """The bars that end now, of which the trades came to `sums`."""
         recording, exchange = self._market.scenario.recording, self._market.exchange
+        bars = self._last_bars = np.zeros(len(self._instruments), self._bar)
         for k, (instrument, (bid, ask)) in enumerate(zip(self._instruments, self._best(), strict=True)):
-            *ticks, lots, count = bars[k].item()
+            *ticks, lots, count = sums[k].item()
             ticks = ticks if count else [self._last[k]] * 4
             self._last[k] = ticks[-1]
             mid = float(self.mids[k, self._market.steps_done])
@@ -176,27 +215,30 @@ class Recorder:
                 for bps in (recording.depth_bps, *recording.profile_bps)
                 for lots_within in exchange.depth_within(k, bps)
             ]
-            self._bars.append(
-                (
-                    self._bar_start_ns,
-                    instrument.name,
-                    *(float(tick) * instrument.tick for tick in ticks),
-                    lots * instrument.lot,
-                    count,
-                    mid,
-                    (ask - bid) * instrument.tick / mid * 1e4 if bid and ask else np.nan,
-                    *(float(lots_within) * instrument.lot * mid for lots_within in depth),
-                    *self._margin_state(k),
-                )
+            bars[k] = (
+                self._bar_start_ns,
+                k,
+                *(float(tick) * instrument.tick for tick in ticks),
+                lots * instrument.lot,
+                count,
+                mid,
+                (ask - bid) * instrument.tick / mid * 1e4 if bid and ask else np.nan,
+                *(float(lots_within) * instrument.lot * mid for lots_within in depth),
+                *self._margin_state(k),
             )
-            for role, reason in zip(*np.nonzero(flows[k, :, :, 0]), strict=True):
-                volume, notional = flows[k, role, reason]
-                coins, value = volume * instrument.lot, notional * instrument.lot * instrument.tick
-                self._flows.append((self._bar_start_ns, instrument.name, _ROLES[role], _REASONS[reason], coins, value))
-        self._moves.take(self._bar_start_ns)
-        for population in self._market.populations:
-            self._gauges += [(self._bar_start_ns, population.name, *gauge) for gauge in population.gauges().items()]
-        self._bar_start_ns = now_ns
+        return bars
+
+    def _flows_of(self, sums: npt.NDArray[np.float64]) -> Records:
+        """Volume and notional of the bar that ends now, by instrument, role and reason, where there is any."""
+        where = np.nonzero(sums[..., 0])
+        lots, ticks = (
+            np.array([getattr(each, what) for each in self._instruments])[where[0]] for what in ("lot", "tick")
+        )
+        flows = np.empty(len(where[0]), _FLOW)
+        flows["time"] = self._bar_start_ns
+        flows["instrument"], flows["role"], flows["reason"] = where
+        flows["volume"], flows["notional"] = sums[..., 0][where] * lots, sums[..., 1][where] * lots * ticks
+        return flows
 
     def _margin_state(self, k: int) -> tuple[float, float, float]:
         """Mark (currency), open interest (coins) and running funding rate of an instrument; not numbers where it has none."""
@@ -224,7 +266,7 @@ class Recorder:
         if events is not None:
             self._events += len(events)
         if pieces["liquidation"] is not None:
-            self._liquidations.append(pieces["liquidation"])
+            self._liquidations.add(pieces["liquidation"])
         if trades is None:
             return np.zeros(0, TRADE)
         self._n_trades += len(trades)
@@ -235,20 +277,16 @@ class Recorder:
     def reporters(self) -> dict[str, Callable[["Market"], float]]:
         """The few series that people plot, for Mesa's DataCollector: those of the first instrument."""
 
-        def of_bar(column: int) -> Callable[["Market"], float]:
+        def of_bar(column: str) -> Callable[["Market"], float]:
             def report(market: "Market") -> float:
-                bars = market.recorder._bars
-                return float(bars[-len(market.exchange.instruments)][column]) if bars else float("nan")
+                bars = market.recorder._last_bars
+                return float(bars[column][0]) if len(bars) else float("nan")
 
             return report
 
-        return {
-            "price": lambda market: float(market.recorder.mids[0, market.steps_done]),
-            "volume": of_bar(6),
-            "spread_bps": of_bar(9),
-            "bid_depth": of_bar(10),
-            "ask_depth": of_bar(11),
-        }
+        columns = ("volume", "spread_bps", "bid_depth", "ask_depth")
+        price = {"price": lambda market: float(market.recorder.mids[0, market.steps_done])}
+        return price | {column: of_bar(column) for column in columns}
 
     # ------------------------------------------------------------------ tables
 
@@ -299,9 +337,12 @@ class Recorder:
             }
         )
 
+    def _liquidated(self) -> Records:
+        return join([self._liquidations.since(), *self._pending["liquidation"]], LIQUIDATION)
+
     def liquidations_table(self) -> pd.DataFrame:
         """One row for each thing the clearing house did to an account; `parent` leads to the liquidation that set it off."""
-        rows = join([*self._liquidations, *self._pending["liquidation"]], LIQUIDATION)
+        rows = self._liquidated()
         ticks = np.array([instrument.tick for instrument in self._instruments])[rows["instrument"]]
         lots = np.array([instrument.lot for instrument in self._instruments])[rows["instrument"]]
         return pd.DataFrame(
@@ -343,26 +384,21 @@ class Recorder:
 
     def bars_table(self, since: int = 0) -> pd.DataFrame:
         """The bars that are closed, from the row `since` on; see `Result.bars`."""
-        columns = ["time", "instrument", "open", "high", "low", "close", "volume", "trades", "mid", "spread_bps"]
-        ends = ("", *(f"_{bps:g}bp" for bps in self._market.scenario.recording.profile_bps))
-        table = pd.DataFrame(
-            self._bars[since:],
-            columns=[
-                *columns,
-                *(f"{side}_depth{end}" for end in ends for side in ("bid", "ask")),
-                *("mark", "open_interest", "funding"),
-            ],
-        )
-        table["time"] = self._utc(table["time"].to_numpy(np.int64))
-        return table
+        return self._table(self._bars.since(since), instrument=self._instrument_names())
 
     def flows_table(self, since: int = 0) -> pd.DataFrame:
         """Volume by reason in the bars that are closed, from the row `since` on; see `Result.flows`."""
-        table = pd.DataFrame(
-            self._flows[since:], columns=["time", "instrument", "role", "reason", "volume", "notional"]
-        )
-        table["time"] = self._utc(table["time"].to_numpy(np.int64))
-        return table
+        return self._table(self._flows.since(since), instrument=self._instrument_names(), role=_ROLES, reason=_REASONS)
+
+    def _instrument_names(self) -> list[str]:
+        return [instrument.name for instrument in self._instruments]
+
+    def _table(self, rows: Records, **names: Sequence[str]) -> pd.DataFrame:
+        """A table of rows, with the time of day, and of columns that hold places in a list of `names` the names."""
+        columns: dict[str, Any] = {name: rows[name] for name in rows.dtype.names or ()}
+        columns["time"] = self._utc(rows["time"])
+        columns |= {name: pd.array(list(known), dtype="str").take(rows[name]) for name, known in names.items()}
+        return pd.DataFrame(columns)
 
     def _moves_table(self) -> pd.DataFrame:
         table = self._moves.table()
@@ -370,9 +406,11 @@ class Recorder:
         return table.astype({"change": float})
 
     def _gauges_table(self) -> pd.DataFrame:
-        table = pd.DataFrame(self._gauges, columns=["time", "trader", "gauge", "value"])
-        table["time"] = self._utc(table["time"].to_numpy(np.int64))
-        return table.astype({"value": float})
+        rows = self._gauges.since()
+        traders, gauges = ([pair[part] for pair in self._gauge_codes] for part in (0, 1))
+        table = self._table(rows, gauge=gauges)
+        table.insert(1, "trader", pd.Series(pd.array(traders, dtype="str").take(rows["gauge"])))
+        return table
 
     def _account_tables(self) -> Callable[[], Iterator[pd.DataFrame]]:
         """The table of the accounts as it is now, in pieces: most accounts hold one instrument of many, and only what is held is kept."""
@@ -480,7 +518,7 @@ class Recorder:
 
     def _n_liquidations(self) -> dict[str, int]:
         """How many of each kind of liquidation record there are."""
-        rows = join([*self._liquidations, *self._pending["liquidation"]], LIQUIDATION)
+        rows = self._liquidated()
         return {
             name: int(count)
             for name, count in zip(_FORCED, np.bincount(rows["what"], minlength=len(_FORCED)), strict=True)

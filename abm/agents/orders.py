@@ -214,8 +214,13 @@ def fit(
         if kept != i:
             messages[kept] = message
         kept += 1
-    for i in range(len(messages)):
-        own = messages[i].owner - first
-        for k in range(n_instruments + 1):
-            scratch[own, k] = 0
+    for i in range(kept):
+        message = messages[i]
+        own, kind, instrument = message.owner - first, message.kind, message.instrument
+        if kind == _MASS_CANCEL:
+            for k in range(n_instruments):
+                if instrument < 0 or instrument == k:
+                    scratch[own, 0] = scratch[own, 1 + k] = 0
+        elif (kind == _LIMIT or kind == _MARKET) and not terms[instrument].on_margin:
+            scratch[own, 0 if message.side == 0 else 1 + instrument] = 0
     return kept
