@@ -35,6 +35,9 @@ _LACKS = {
 }
 """What folders of older formats lack, which nothing can be computed of afterwards."""
 
+LOST = ("liquidated", "taken_over", "deleveraged")
+"""What of `liquidations` takes a position from an account: it is sold into the book, the fund takes it over, or others are deleveraged for it."""
+
 TABLES = ("bars", "flows", "moves", "gauges", "accounts", "liquidations", "network", "nodes", "trades")
 
 

@@ -38,8 +38,10 @@ REGISTRY: Mapping[str, Registered] = {
     "drawdown": Registered("1", "deepest fall of the mid from its highest so far, at the ends of bars; not above 0"),
     "spread": Registered("bp", "median spread at the ends of bars"),
     "depth": Registered("USD", "median of what is bid within recording.depth_bps of the mid"),
-    "liquidated_usd": Registered("USD", "positions closed or taken over by the clearing house", together=True),
-    "liquidated_accounts": Registered("accounts", "accounts that had positions closed or taken over", together=True),
+    "liquidated_usd": Registered(
+        "USD", "positions lost to the clearing house: sold, taken over, or closed against others", together=True
+    ),
+    "liquidated_accounts": Registered("accounts", "accounts that lost positions to it", together=True),
     "largest_cascade": Registered("USD", "liquidations in the largest tree of what set off what", CASCADE, False, True),
     "generations": Registered(
         "liquidations", "liquidations in the longest chain of what set off what", CASCADE, False, True

@@ -480,7 +480,7 @@ class MarketMakers(Population):
         """Quotes of the firms that look now, each after the withdrawal of its old ones."""
         s, model = self._state, self.model
         if self._may_stop:
-            phase = model.exchange.view().phase[s.books["index"]]
+            phase = model.tops()["phase"][s.books["index"]]
             live = phase == Phase.CONTINUOUS
             self._live_since[live & ~s.live] = view.seconds
             s.live[:], s.calls[:] = live, phase == Phase.CALL

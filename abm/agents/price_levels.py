@@ -7,6 +7,8 @@ import numpy.typing as npt
 from numba import njit
 
 Ints = npt.NDArray[np.int64]
+Places = npt.NDArray[np.int32]
+Buckets = npt.NDArray[np.int16]
 Floats = npt.NDArray[np.float64]
 
 _WIDTH = 5e-4  # of a bucket, in logarithms of the price
@@ -21,7 +23,7 @@ def _bucket(price: float, reference: float) -> int:
 
 
 @njit(cache=True)
-def _take_out(account: int, heads: Ints, following: Ints, before: Ints, buckets: Ints) -> None:
+def _take_out(account: int, heads: Places, following: Places, before: Places, buckets: Buckets) -> None:
     here = buckets[account]
     if here < 0:
         return
@@ -39,10 +41,10 @@ def _put(
     who: Ints,
     prices: Floats,
     reference: float,
-    heads: Ints,
-    following: Ints,
-    before: Ints,
-    buckets: Ints,
+    heads: Places,
+    following: Places,
+    before: Places,
+    buckets: Buckets,
     levels: Floats,
 ) -> tuple[int, int, float, float]:
     """Set levels; answers the lowest and the highest bucket that got one, and the lowest and the highest level."""
@@ -65,7 +67,7 @@ def _put(
 
 
 @njit(cache=True)
-def _drop(who: Ints, heads: Ints, following: Ints, before: Ints, buckets: Ints) -> None:
+def _drop(who: Ints, heads: Places, following: Places, before: Places, buckets: Buckets) -> None:
     for account in who:
         _take_out(account, heads, following, before, buckets)
 
@@ -76,10 +78,10 @@ def _reached(
     start: int,
     falls: bool,
     reference: float,
-    heads: Ints,
-    following: Ints,
-    before: Ints,
-    buckets: Ints,
+    heads: Places,
+    following: Places,
+    before: Places,
+    buckets: Buckets,
     levels: Floats,
 ) -> Ints:
     """Accounts between the bucket `start` and the price whose level is reached; they are taken out."""
@@ -102,7 +104,7 @@ def _reached(
 
 
 @njit(cache=True)
-def _nearest(start: int, falls: bool, heads: Ints, following: Ints, levels: Floats) -> float:
+def _nearest(start: int, falls: bool, heads: Places, following: Places, levels: Floats) -> float:
     """The level that would be reached first, from a bucket on; no price reaches what is answered where there is none."""
     here, nearest = start, 0.0 if falls else math.inf
     while 0 <= here < _BUCKETS and heads[here] < 0:
@@ -126,8 +128,9 @@ class PriceLevels:
     def __init__(self, accounts: int, reference: float, *, falls: bool) -> None:
         self._reference = reference
         self._falls = falls
-        self._heads = np.full(_BUCKETS, -1, np.int64)
-        self._following, self._before, self._buckets = (np.full(accounts, -1, np.int64) for _ in range(3))
+        self._heads = np.full(_BUCKETS, -1, np.int32)
+        self._following, self._before = (np.full(accounts, -1, np.int32) for _ in range(2))
+        self._buckets = np.full(accounts, -1, np.int16)
         self._levels = np.full(accounts, np.nan)
         self._start = 0 if falls else _BUCKETS - 1  # no level lies on the near side of it
         self._next = 0.0 if falls else math.inf  # nor before this price

@@ -292,6 +292,11 @@ class Exchange:
         read_view(self._memory.engine, rows)
         return rows
 
+    def _best(self, instrument: int) -> tuple[int, int]:
+        """Best bid and best ask in ticks, 0 where there is none."""
+        top = self.tops()[instrument]
+        return int(top["best_bid"]), int(top["best_ask"])
+
     def depth(self, instrument: int, levels: int) -> Depth:
         """The best `levels` displayed levels of each side; costs what it returns."""
         return Depth(
@@ -311,8 +316,7 @@ class Exchange:
 
     def depth_within(self, instrument: int, bps: float) -> tuple[int, int]:
         """Lots displayed on the bid and the ask side within `bps` basis points of the mid; (0, 0) where a side is empty."""
-        view = self.view()
-        bid, ask = int(view.best_bid[instrument]), int(view.best_ask[instrument])
+        bid, ask = self._best(instrument)
         if not (bid and ask):
             return 0, 0
         mid = (bid + ask) / 2
@@ -325,8 +329,7 @@ class Exchange:
         traded = self.instruments[instrument]
         wanted = notional / (traded.tick * traded.lot)
         lots, paid, worst = read_cost(self._memory.engine, instrument, int(side), float(wanted))
-        view = self.view()
-        bid, ask = int(view.best_bid[instrument]), int(view.best_ask[instrument])
+        bid, ask = self._best(instrument)
         average = paid / lots if lots else float("nan")
         mid = (bid + ask) / 2 if bid and ask else float("nan")
         slippage = (average / mid - 1) * 1e4 * (1 if side == Side.BUY else -1)

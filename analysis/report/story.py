@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from abm.record import LOST
 from analysis.compare import Row
 from analysis.report.taken import Gist, Shown, spread
 from analysis.wording import number
@@ -173,12 +174,15 @@ def _closed(shown: Shown) -> str:
         )
     total, counts = float(closed["notional"].sum()), shown.summary["liquidations"]
     long = float(closed.loc[closed["closed"] == "long", "notional"].sum()) / total if total else 0.0
+    sold, taken, against = (
+        float(closed.loc[closed["what"] == what, "notional"].sum()) / max(total, 1e-12) for what in LOST
+    )
     chained = int((trees["liquidations"] - 1).sum())
     return (
-        f"The clearing house closed or took over positions of {closed['account'].nunique():,} accounts, worth "
-        f"{number(total, 'USD')} USD at the mark, {long:.0%} of it long. Of {counts['liquidated']:,} liquidations {chained:,} were set off by "
-        f"another one's orders, over up to {int(trees['depth'].max())} generations. {counts['deleveraged']:,} positions were deleveraged, and "
-        f"{counts['defaulted']:,} accounts defaulted."
+        f"The clearing house closed positions of {closed['account'].nunique():,} accounts, worth {number(total, 'USD')} USD at the mark, "
+        f"{long:.0%} of it long: {sold:.0%} was sold into the books, {taken:.0%} the insurance fund took over, {against:.0%} was closed against "
+        f"others who were deleveraged. Of {counts['liquidated']:,} liquidations {chained:,} were set off by another one's orders, over up to "
+        f"{int(trees['depth'].max())} generations. {counts['defaulted']:,} accounts defaulted."
     )
 
 

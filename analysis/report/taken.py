@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from abm.contagion.chain import Forest, branches
-from abm.record import Result
+from abm.record import LOST, Result
 from analysis.attribution import Attribution, attribution
 from analysis.compare import INTERVAL, measured
 from analysis.measures import whole_run
@@ -64,9 +64,9 @@ class Shown:
 
     @cached_property
     def closed(self) -> pd.DataFrame:
-        """Positions that the clearing house closed or took over, with their `notional` at the mark (currency)."""
+        """Positions that accounts lost, with their `notional` at the mark (currency) and `what` became of each."""
         rows = self.result.liquidations
-        rows = rows[rows["what"].isin(["liquidated", "taken_over"])]
+        rows = rows[rows["what"].isin(LOST)]
         return rows.assign(notional=rows["quantity"] * rows["mark"])
 
 

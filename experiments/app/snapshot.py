@@ -18,6 +18,7 @@ from abm.contagion.chain import stages
 from abm.contagion.graph import Network
 from abm.exchange.exchange import Report
 from abm.exchange.messages import LIQUIDATION, Forced, Reason, Records, Side, join
+from abm.record import LOST
 from abm.scenario import Scenario
 from analysis.compare import compare, read_observations
 
@@ -39,7 +40,7 @@ FAR = 25
 
 REASONS = tuple(reason.name.lower() for reason in Reason)
 _WIDTHS = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
-_CLOSED = (Forced.LIQUIDATED, Forced.TAKEN_OVER)
+_LOST = [Forced[what.upper()] for what in LOST]
 
 Floats = npt.NDArray[np.float64]
 
@@ -235,14 +236,15 @@ class Watch:
             return
         rows = join(self._forced, LIQUIDATION)
         self._forced.clear()
-        rows = rows[np.isin(rows["what"], _CLOSED)]
+        rows = rows[np.isin(rows["what"], _LOST)]
         instruments = self._market.exchange.instruments
         unit = np.array([each.lot * each.tick for each in instruments])[rows["instrument"]]
         # What was liquidated before the first message has no time of its own
         column = np.maximum(rows["time"] / 1e9 // self.grid.column, 0).astype(np.int64)
         side = np.where(rows["side"] == Side.SELL, 0, 1)  # a long is closed by a sale
         np.add.at(self._liquidated, (rows["instrument"], side, column), rows["quantity"] * rows["mark"] * unit)
-        np.add.at(self._accounts, rows["instrument"], 1)
+        # Each begins with an order of its own, filled or not
+        np.add.at(self._accounts, rows["instrument"][rows["what"] == Forced.LIQUIDATED], 1)
 
     def _read_tables(self) -> None:
         """Take in the bars that were closed since."""

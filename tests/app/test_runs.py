@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from abm.market import Market
+from abm.record import LOST
 from abm.scenario import load_with
 from experiments.app.runs import Busy, Limits, Runs
 from experiments.app.snapshot import COLUMNS, Grid, partner
@@ -24,11 +25,11 @@ def test_the_last_snapshot_says_what_the_result_says(watched):
     (*_, last), result = watched
     assert last.over and last.passed and last.step == 360
     assert set(last.traded) == {"btc-spot", "btc-perp"}
-    forced = result.liquidations[result.liquidations["what"].isin(["liquidated", "taken_over"])]
+    forced = result.liquidations[result.liquidations["what"].isin(LOST)]
     assert len(forced) > 20, "the scenario of this test liquidates somebody"
     usd = (forced["quantity"] * forced["mark"]).groupby(forced["closed"]).sum()
     perp = last.traded["btc-perp"]
-    assert perp.accounts == len(forced)
+    assert perp.accounts == (forced["what"] == "liquidated").sum()
     assert perp.longs.sum() == pytest.approx(usd.get("long", 0.0))
     assert perp.shorts.sum() == pytest.approx(usd.get("short", 0.0))
     taken = result.flows[result.flows["role"] == "taker"]

@@ -51,7 +51,7 @@ def _liquidations() -> pd.DataFrame:
             70_000.0,
             "long",
             70_200.0,
-        ),  # its position was neither closed nor taken over
+        ),  # closed against others, as no fund was left
         ("2026-02-06T02:00", PERP, "liquidated", 3, 3.0, 60_000.0, "short", 59_990.0),
         ("2026-02-06T03:00", COIN, "liquidated", 4, 7.0, 60_000.0, "long", 60_000.0),  # not of a perpetual
     ]
@@ -82,11 +82,11 @@ def test_each_measure_is_taken_over_the_window_of_its_observation(result: Result
     assert rows["miner.hashprice"].inside is True
 
 
-def test_liquidations_are_counted_where_the_house_closed_or_took_over(result: Result) -> None:
+def test_what_accounts_lost_counts_as_liquidated_whoever_took_it(result: Result) -> None:
     rows = _rows(result)
-    assert rows["liq.usd.48h"].simulated == 3.0 * 70_000 + 3.0 * 60_000
-    assert rows["liq.btc.usd.feb5"].simulated == 3.0 * 70_000
-    assert rows["liq.accounts.48h"].simulated == 2
+    assert rows["liq.usd.48h"].simulated == 12.0 * 70_000 + 3.0 * 60_000
+    assert rows["liq.btc.usd.feb5"].simulated == 12.0 * 70_000
+    assert rows["liq.accounts.48h"].simulated == 3
     assert math.isnan(rows["liq.usd.24h"].simulated)  # begins before the run
 
 
@@ -97,9 +97,9 @@ def test_what_is_measured_of_liquidations_and_deleveraging(result: Result) -> No
     def took(measure: str, market: str = PERP, start: pd.Timestamp = days[0], end: pd.Timestamp = days[1]) -> float:
         return MEASURES[measure](run, market, start, end)
 
-    assert took("liquidated_usd_1min") == 3.0 * 60_000
-    assert took("liquidated_usd_40min") == 3.0 * 60_000  # an hour lies between the two of the first day
-    assert took("liquidated_long_share") == pytest.approx(3.0 * 70_000 / (3.0 * 70_000 + 3.0 * 60_000))
+    assert took("liquidated_usd_1min") == 10.0 * 70_000
+    assert took("liquidated_usd_40min") == 10.0 * 70_000  # an hour lies between the two of the first day
+    assert took("liquidated_long_share") == pytest.approx(12.0 * 70_000 / (12.0 * 70_000 + 3.0 * 60_000))
     assert took("deleveraged_usd") == 9.0 * 70_000
     assert took("deleveraged_share", end=days[0] + pd.Timedelta("1D")) == pytest.approx(9 / 12)
     assert took("deleveraged_after") == 3600.0
