@@ -130,7 +130,7 @@ class ClearingHouse(Ledger):
 
     def sample_premiums(self, instruments: Sequence[str]) -> None:
         """Take one sample of the premium of each of some perpetuals, as every `funding.sample` seconds."""
-        self._exchange.between(sample_premiums, np.array([self._margin(name)[0] for name in instruments], np.int64))
+        self._exchange.read(sample_premiums, np.array([self._margin(name)[0] for name in instruments], np.int64))
 
     def funding_rate(self, instrument: str) -> float:
         """The rate that the samples since the last payment would bring now."""

@@ -260,7 +260,7 @@ class Exchange:
         return answer
 
     def read(self, kernel: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a kernel that changes nothing."""
+        """Run a kernel that moves nothing and writes no records, and so needs no room for them."""
         return kernel(self._memory.engine, *arguments)
 
     def margin_state(self, instrument: int) -> Any:
