@@ -130,13 +130,6 @@ class ShortTermHoldersConfig(HoldersConfig):
     weak: float = Field(
         1.0, gt=0, le=1, description="part of the coins whose holders panic at all, and once", examples=[0.04]
     )
-    panic_share: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="part of what moves in panic that is sold on this market; market_share if absent",
-        examples=[0.25],
-    )
     panic_fall: float = Field(
         0.04, ge=0, lt=1, description="fall over panic_window beyond which half of them may panic", examples=[0.04]
     )
@@ -217,10 +210,6 @@ class Holders(Population):
         """
         raise NotImplementedError
 
-    def sold_here(self, panics: npt.NDArray[np.bool_]) -> Numbers:
-        """Part of what moves that is sold on this market, by whether it moves in panic."""
-        return self.config.market_share
-
     def cohorts(self) -> tuple[Floats, Floats]:
         """Coins of each cohort, and what they cost on average in currency (nan where none are left)."""
         accounts, market = self.model.exchange.accounts, self.model
@@ -253,7 +242,7 @@ class Holders(Population):
         self.realised_loss += float((size * np.maximum(cost - book.mid, 0.0)[cohort]).sum())
         panics = self._why.random(len(cohort)) * (calm + panic)[cohort] < panic[cohort]
         self.panicked += np.bincount(cohort[panics], size[panics], len(number))
-        here = self._here.random(len(cohort)) < self.sold_here(panics)
+        here = self._here.random(len(cohort)) < c.market_share
         reason = np.where(panics[here], Reason.PANIC, Reason.DISTRIBUTION)
         return self.market(book, Side.SELL, size[here], who=who[here], reason=reason, slippage=c.slippage)
 
@@ -332,11 +321,6 @@ class ShortTermHolders(Holders):
     def window(self) -> float:
         """Over which time a fall makes them panic, seconds."""
         return self.config.panic_window
-
-    def sold_here(self, panics: npt.NDArray[np.bool_]) -> Numbers:
-        """As for all holders at leisure; who moves coins in panic mostly means to sell them, and `panic_share` says how much of that is here."""
-        c = self.config
-        return c.market_share if c.panic_share is None else np.where(panics, c.panic_share, c.market_share)
 
     def hazard(self, gain: Floats, change: float) -> tuple[Floats, Floats]:
         """At leisure h, and in panic 5 h logistic((-gain - .10) / .04) of those whose fall was passed and who have not sold yet.

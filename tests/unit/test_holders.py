@@ -135,19 +135,6 @@ def test_a_fall_brings_panic_and_more_distribution() -> None:
     assert 4 < panic / rest < 5.2
 
 
-def test_of_what_moves_in_panic_another_part_may_be_sold_here() -> None:
-    def sold(**terms: float) -> tuple[float, float, float]:
-        falling = market(SHORT, "2026-02-06T00:00Z", "5min", lump=0.5, market_share=0.05, **terms)
-        Quoter(falling, prices=[73_100, 60_000], hours=[0, 1])
-        falling.run_for("1d")
-        return taken(falling, Reason.PANIC), taken(falling, Reason.DISTRIBUTION), only(falling, ShortTermHolders).moved
-
-    (panic, leisure, moved), (more, as_much, as_many) = sold(), sold(panic_share=0.2)
-    assert more / panic == pytest.approx(4.0, rel=0.05)
-    assert as_much == pytest.approx(leisure, rel=0.1)
-    assert as_many == pytest.approx(moved, rel=0.02)
-
-
 def test_nobody_sells_more_than_he_has() -> None:
     small = market(SHORT, "2026-02-10T00:00Z", "10min", coins=1000, hazard=0.9, market_share=1.0, lump=0.05)
     Quoter(small)
