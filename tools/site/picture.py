@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import abm
+from abm.record import LOST
 from analysis.compare import read_observations
 
 _INK, _PRICE, _SEEN, _FORCED = "#7d8590", "#3b96d2", "#e69f00", "#d55e00"
@@ -49,9 +50,9 @@ def _observed(ax: Any, result: abm.Result, instrument: str) -> None:
 
 
 def _forced(result: abm.Result, instrument: str) -> "pd.Series[float]":
-    """Notional that the clearing house closed or took over, at the mark, by time."""
+    """Notional that accounts lost, at the mark, by time."""
     rows = result.liquidations
-    rows = rows[rows["what"].isin(("liquidated", "taken_over")) & (rows["instrument"] == instrument)]
+    rows = rows[rows["what"].isin(LOST) & (rows["instrument"] == instrument)]
     return pd.Series((rows["quantity"] * rows["mark"]).to_numpy(), index=pd.DatetimeIndex(rows["time"]))
 
 
