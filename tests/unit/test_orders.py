@@ -166,6 +166,35 @@ def test_orders_with_margin_are_only_cut_to_the_largest_size() -> None:
     assert kept["quantity"].tolist() == [40, 7]
 
 
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([Kind.LIMIT, Kind.MARKET, Kind.CANCEL, Kind.MASS_CANCEL, Kind.STOP]),
+            st.integers(0, 2),
+            st.integers(-1, 2),
+            st.integers(0, 1),
+            st.integers(0, 60),
+        ),
+        max_size=12,
+    )
+)
+def test_of_several_instruments_nothing_is_left_that_was_counted(
+    drawn: list[tuple[Kind, int, int, int, int]],
+) -> None:
+    messages = join([message(kind, account, Side(side), 100, lots) for kind, account, _, side, lots in drawn])
+    everywhere = messages["kind"] == Kind.MASS_CANCEL  # only that may be of no instrument
+    messages["instrument"] = np.where(everywhere, [i for *_, i, _, _ in drawn], [max(i, 0) for *_, i, _, _ in drawn])
+    tops, terms = np.zeros(3, VIEW), np.array([(3, 50, 1000, k == 2) for k in range(3)], TERMS)
+    tops["best_ask"] = 100
+    means = [np.full(FIRST + ACCOUNTS, 20_000, np.int64), np.full(FIRST + ACCOUNTS, 5_000, np.int64)]
+    lots = [np.full((FIRST + ACCOUNTS, 3), n, np.int64) for n in (80, 30)]
+    scratch = np.zeros((ACCOUNTS, 4), np.int64, order="F")
+    kept = fit(messages, FIRST, 50, 1000, tops, terms, *means, *lots, scratch)
+    assert 0 <= kept <= len(drawn)
+    assert not scratch.any()
+
+
 def test_messages_of_another_population_are_an_error() -> None:
     with pytest.raises(ValueError, match="its own accounts"):
         Means([1] * 3, [0] * 3, [0] * 3, [0] * 3).fit(message(Kind.LIMIT, -1, price=1, quantity=1))
