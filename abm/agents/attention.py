@@ -17,6 +17,13 @@ from abm.clock import Seconds
 from abm.exchange.description import Frozen
 from abm.world.fundamental import YEAR
 
+HOUR = 3600.0
+
+
+def stir(book: Book) -> float:
+    """How far the price has moved of late, in per cent: within the hour, or within the day if that is more for its length."""
+    return 100.0 * max(abs(book.return_over(HOUR)), abs(book.return_over(DAY)) * math.sqrt(HOUR / DAY))
+
 
 class Attention(Frozen):
     """How the rate of trading answers moves of the price and the time of day."""

@@ -89,7 +89,8 @@ BOOK = np.dtype(
     + [(name, np.bool_) for name in ("derivative", "margined", "glft")]
 )
 UNDERLYING = np.dtype(
-    _floats("calm sigma fast slow rough")  # volatilities of one-minute returns, variances, and a move in volatilities
+    _floats("calm sigma lasting")  # volatilities of one-minute returns: in the calm, of late, and of the last hours
+    + _floats("fast slow rough")  # the variances of the latter two, and a move in volatilities
     + _floats("price gap learnt")  # common to its books; between them, as a fraction; by all their trades
 )
 CONFIGURED = _floats(
@@ -115,6 +116,7 @@ class State(NamedTuple):
     mids: Floats  # of each book
     minutes: Floats  # its return over the last minute; not a number while the run is younger
     live: npt.NDArray[np.bool_]  # whether it trades continuously
+    priced: npt.NDArray[np.bool_]  # whether, besides, somebody bids and somebody offers: its mid is a price of now
     calls: npt.NDArray[np.bool_]  # whether orders are collected for an auction
     news: Floats  # what a step's news does to the value of each underlying, as a factor
     cash: npt.NDArray[np.int64]
@@ -154,7 +156,7 @@ def _observe(s: Any, u: int, dt: float) -> None:
         book.hourly += (flow / dt - book.hourly) * _part(dt, p.recalls_1)
         book.daily += (flow / dt - book.daily) * _part(dt, p.recalls_2)
         learnt += book.flow
-        if s.live[b]:
+        if s.priced[b]:
             usual = s.mids[b] / (1.0 + book.premium)
             low, high = min(low, usual), max(high, usual)
             price += book.depth * usual
@@ -167,13 +169,18 @@ def _observe(s: Any, u: int, dt: float) -> None:
     if weight > 0.0:
         underlying.price, underlying.gap = price / weight, high / low - 1.0
     else:
-        underlying.price *= s.news[u]  # what is heard while all its books are closed is not forgotten
+        underlying.gap = 0.0
+        underlying.price *= s.news[u]  # what is heard while none of its books has a price is not forgotten
     # Nobody is alarmed by what is usual in the calm, however quiet the last hour was.
     underlying.rough = furthest / max(math.sqrt(underlying.slow), underlying.calm)
     if seen:
         underlying.fast += (squares / seen - underlying.fast) * _part(dt, p.fast)
         underlying.slow += (squares / seen - underlying.slow) * _part(dt, p.slow)
-    underlying.sigma = max(math.sqrt(underlying.fast), _LEAST_SIGMA * underlying.calm)
+    least = _LEAST_SIGMA * underlying.calm
+    underlying.sigma, underlying.lasting = (
+        max(math.sqrt(underlying.fast), least),
+        max(math.sqrt(underlying.slow), least),
+    )
 
 
 @njit(cache=True)
@@ -190,7 +197,7 @@ def _learn(s: Any, dt: float) -> None:
         underlying = s.underlyings[book.underlying]
         learnt = book.flow + p.cross * (underlying.learnt - book.flow)
         factor = s.news[book.underlying] * math.exp(-learnt)
-        if s.live[b]:
+        if s.priced[b]:
             book.premium += (s.mids[b] / underlying.price - 1.0 - book.premium) * settles
         usual = underlying.price * (1.0 + book.premium)
         for f in range(len(s.firms)):
@@ -237,9 +244,9 @@ def _reckon(s: Any, f: int) -> None:
     hours = math.sqrt(p.var_horizon / MINUTE)
     at_risk = 0.0
     for u in range(len(s.underlyings)):
-        at_risk += abs(s.desks[f, u].delta) * NINETY_NINE * s.underlyings[u].sigma * hours
+        at_risk += abs(s.desks[f, u].delta) * NINETY_NINE * s.underlyings[u].lasting * hours
     for u in range(len(s.underlyings)):
-        desk, sigma = s.desks[f, u], s.underlyings[u].sigma * hours
+        desk, sigma = s.desks[f, u], s.underlyings[u].lasting * hours
         others = at_risk - abs(desk.delta) * NINETY_NINE * sigma
         budget = max(p.value_at_risk * firm.equity - others, 0.0)
         desk.limit = max(inventory_limit(desk.limit, budget, sigma, 1.0), _NOTHING)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from numba import njit
 from pydantic import Field
 
+from abm.agents.attention import stir
 from abm.agents.base import Coins, Floats, Ints, Numbers, Population, TraderConfig
 from abm.agents.price_levels import PriceLevels
 from abm.agents.view import Book, View
@@ -35,7 +36,10 @@ class LeveragedConfig(TraderConfig):
         21_600.0, gt=0, description="mean time between two looks of an account when nothing moves", examples=["6h"]
     )
     attention: float = Field(
-        1.0, ge=0, le=10, description="looks become this much more frequent for each per cent moved in an hour"
+        1.0,
+        ge=0,
+        le=10,
+        description="looks become this much more frequent for each per cent moved in an hour, or in a day for its length",
     )
     pulse: Seconds = Field(10.0, gt=0, description="time between two rounds of looks", examples=["5s"])
     entering: Seconds = Field(
@@ -287,8 +291,7 @@ class LeveragedTraders(Population):
     def _look(self, view: View, book: Book) -> list[Records]:
         """Orders of the accounts that look at the market now."""
         c = self.config
-        hour, day = book.return_over(3600.0), book.return_over(DAY)
-        rate = min(1.0 + c.attention * abs(hour) * 100.0, _MOST_ATTENTION)
+        day, rate = book.return_over(DAY), min(1.0 + c.attention * stir(book), _MOST_ATTENTION)
         count = self._looks.poisson(self.size * c.pulse / c.look * rate)
         if count == 0:
             return []

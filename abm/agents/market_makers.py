@@ -201,7 +201,10 @@ class MarketMakersConfig(TraderConfig):
         300.0, gt=0, description="half-life of the volatility that spread and size follow", examples=["5min"]
     )
     slow: Seconds = Field(
-        3600.0, gt=0, description="half-life of the volatility that a move is measured by", examples=["1h"]
+        3600.0,
+        gt=0,
+        description="half-life of the volatility that moves and value at risk are measured by",
+        examples=["1h"],
     )
 
     @model_validator(mode="before")
@@ -328,6 +331,7 @@ class MarketMakers(Population):
             mids=np.zeros(len(c.books)),
             minutes=np.zeros(len(c.books)),
             live=np.ones(len(c.books), np.bool_),
+            priced=np.ones(len(c.books), np.bool_),
             calls=np.zeros(len(c.books), np.bool_),
             news=np.ones(len(self._leaders)),
             cash=market.cash[rows],
@@ -487,6 +491,8 @@ class MarketMakers(Population):
         for b, name in enumerate(self.config.books):
             book = view[name]
             s.mids[b] = book.mid
+            # Where all have stepped back the last mid stays, while other books move on: that gap is of nobody's making
+            s.priced[b] = s.live[b] and book.bid_ticks > 0 and book.ask_ticks > 0
             # What a price did over a night is no move of a minute.
             young = view.seconds < self._live_since[b] + desks.MINUTE
             s.minutes[b] = math.nan if young else book.return_over(desks.MINUTE)

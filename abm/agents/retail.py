@@ -6,6 +6,7 @@ Attention is irregular: an account looks every few hours, and more often when th
 import numpy as np
 from pydantic import Field
 
+from abm.agents.attention import stir
 from abm.agents.base import Numbers, Population, TraderConfig, trader
 from abm.agents.view import View
 from abm.clock import Seconds
@@ -27,7 +28,10 @@ class RetailConfig(TraderConfig):
         7200.0, gt=0, description="mean time between two looks of an account when nothing moves", examples=["2h"]
     )
     attention: float = Field(
-        1.0, ge=0, le=10, description="looks become this much more frequent for each per cent moved in an hour"
+        1.0,
+        ge=0,
+        le=10,
+        description="looks become this much more frequent for each per cent moved in an hour, or in a day for its length",
     )
     savings: float = Field(
         0.25, ge=0, description="part of the cash that goes into regular purchases in a day", examples=[0.25]
@@ -99,7 +103,7 @@ class RetailTraders(Population):
         if len(due) == 0:
             return None
         book = view[c.instrument]
-        rate = min(1.0 + c.attention * abs(book.return_over(3600.0)) * 100.0, self._fastest)
+        rate = min(1.0 + c.attention * stir(book), self._fastest)
         who = due[self._looks.random(len(due)) * self._fastest < rate]
         who = who[~self.panicked[who]]
         trend, day = book.return_over(c.trend_window), book.return_over(86400.0)

@@ -40,8 +40,8 @@ class ValueConfig(TraderConfig):
     anchoring: float = Field(
         0.5,
         ge=0,
-        le=0.5,
-        description="mean weight of the price itself in what an account holds for the value; each has its own",
+        le=1,
+        description="mean weight of the price itself in what an account holds for the value; each has its own, as far from it as 0 and 1 allow",
         examples=[0.5],
     )
     look: Seconds = Field(600.0, gt=0, description="mean time between two looks of an account", examples=["10min"])
@@ -63,6 +63,12 @@ class ValueConfig(TraderConfig):
         0.42, gt=0, le=5, description="a year; up to it discounts are as drawn", examples=[0.42]
     )
     memory: Seconds = Field(21_600.0, gt=0, description="time constant of what they remember of falls", examples=["6h"])
+    learning: Seconds | None = Field(
+        None,
+        gt=0,
+        description="time constant with which they take prices that stay away from the value for the value. None: they do not",
+        examples=["2d"],
+    )
     display: float = Field(0.1, gt=0, le=1, description="fraction of a resting order that is shown", examples=[0.1])
 
 
@@ -77,12 +83,13 @@ class ValueTraders(Population):
         c = self.config
         self.discount = c.nearest + (c.reach - c.nearest) * self.random("discount").random(self.size)
         """Each account's distance from the value, as a fraction."""
-        self.anchoring = 2.0 * c.anchoring * self.random("anchoring").random(self.size)
+        least = max(2.0 * c.anchoring - 1.0, 0.0)
+        self.anchoring = least + 2.0 * (c.anchoring - least) * self.random("anchoring").random(self.size)
         """Each account's weight of the price in what it holds for the value."""
         self._wakeups = self.wakeups(c.look)
         self._arrived = False
         self._seen = np.full(self.size, self.model.worth(c.instrument))
-        self._fallen, self._remembered = 0.0, self.model.seconds
+        self._fallen, self._learnt, self._before = 0.0, 0.0, self.model.seconds
         traded = self._instruments[self.model.exchange.index(c.instrument)]
         self._owned = traded.kind == "spot"
         if not self._owned and traded.margin is not None:
@@ -103,12 +110,13 @@ class ValueTraders(Population):
         if book.phase == Phase.CLOSED:
             return None
         value = self.model.worth(self.config.instrument)
-        asks_for = self._caution(book, view.seconds)
+        elapsed, self._before = view.seconds - self._before, view.seconds
+        asks_for, believed = self._caution(book, elapsed), value * self._lesson(book.mid / value, elapsed)
         who = self._looking(view.seconds, value)
         if len(who) == 0:
             return None
         discount = self.discount[who] * asks_for
-        held_for = value * (book.mid / value) ** self.anchoring[who]
+        held_for = believed * (book.mid / believed) ** self.anchoring[who]
         below, above = held_for * np.exp(-discount), held_for * np.exp(discount)
         fee = book.instrument.fees[min(self.config.tier, len(book.instrument.fees) - 1)].taker
         held = self.holdings(who=who)
@@ -125,16 +133,22 @@ class ValueTraders(Population):
             ]
         )
 
-    def _caution(self, book: Book, now: float) -> float:
+    def _caution(self, book: Book, elapsed: float) -> float:
         """How many times as large a discount they ask for as in a calm: the deviation of falls, as of a symmetric return, over that of a calm."""
         c = self.config
         if c.caution == 0.0:
             return 1.0
         fall = min(np.log(book.mid / book.mid_before(_HOUR)), 0.0)
-        self._fallen += -np.expm1((self._remembered - now) / c.memory) * (fall**2 - self._fallen)
-        self._remembered = now
+        self._fallen += -np.expm1(-elapsed / c.memory) * (fall**2 - self._fallen)
         risk = np.sqrt(2.0 * self._fallen * _HOURS)
         return float(max(risk / c.calm_volatility, 1.0) ** c.caution)
+
+    def _lesson(self, price: float, elapsed: float) -> float:
+        """What prices of late have taught of the value, as a factor; `price` is in values."""
+        if self.config.learning is None:
+            return 1.0
+        self._learnt += -np.expm1(-elapsed / self.config.learning) * (np.log(price) - self._learnt)
+        return float(np.exp(self._learnt))
 
     def _looking(self, now: float, value: float) -> Ints:
         """Whose turn it is, and who has heard that the value is no longer what its orders stand for."""

@@ -17,7 +17,7 @@ from experiments.bench.memory import peak
 SCENARIO = "crowd"
 FEWER = {"traders": {"retail_leverage": {"accounts": 9_000}, "short_sellers": {"accounts": 500}}}
 """Of the market that is played before time is taken, so that kernels are compiled and loaded."""
-WARM_UP = 600  # steps
+WARM_UP = 700  # steps: everyone has decided by then, the treasury last
 
 
 class Cost(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from abm.agents.attention import Attention
+from abm.agents.attention import Attention, stir
 from abm.agents.execution import CURVES, DAY
 from abm.world.fundamental import YEAR
 
@@ -40,3 +40,9 @@ def test_a_day_of_the_curve_is_a_day_of_trading_by_the_clock_of_the_market() -> 
     assert sum(rates) == pytest.approx(24)
     assert rates[2] / rates[0] == pytest.approx(volumes[5] / volumes[3])
     assert attention.factor(_book(1.0, 1.0), 5.0 * DAY, 3 * 3600.0) == pytest.approx(rates[0])
+
+
+@pytest.mark.parametrize(("hour", "day", "is_"), [(0.02, 0.03, 2.0), (0.0, -0.12, 12 / 24**0.5), (-0.03, -0.12, 3.0)])
+def test_what_stirs_is_the_move_of_an_hour_or_that_of_a_day_for_its_length(hour: float, day: float, is_: float) -> None:
+    book: Any = SimpleNamespace(return_over=lambda window: {3600.0: hour, 86_400.0: day}[window])
+    assert stir(book) == pytest.approx(is_)

@@ -11,7 +11,7 @@ import abm
 from abm.agents.desks import UNITS
 from abm.agents.market_makers import BookTerms, MarketMakers, MarketMakersConfig, calibrate
 from abm.agents.quoting import NINETY_NINE, asymptotic_distances, optimal_spread, reservation_price
-from abm.agents.view import BPS
+from abm.agents.view import BPS, View
 from abm.exchange.messages import Records, Reject, Side
 from abm.world.fundamental import YEAR
 
@@ -257,6 +257,20 @@ def test_value_at_risk_limits_what_a_firm_quotes_and_is_shared_by_its_underlying
     assert quoted_usd(busy, ETHER, Side.BUY, 0) <= limit / 2
 
 
+def test_value_at_risk_is_that_of_hours_and_not_of_a_rough_minute() -> None:
+    share = 1e-4
+    rough = market(value_at_risk=share)
+    rough.run_for("1min")
+    jump(rough, -0.005)
+    rough.run_for("2min")
+    state = makers(rough)._state
+    of_late, lasting = (float(state.underlyings[name][0]) for name in ("sigma", "lasting"))
+    assert of_late > 2 * lasting > 2 * float(state.underlyings["calm"][0])
+    assert state.desks["limit"][0, 0] == pytest.approx(
+        share * 450e6 / (NINETY_NINE * lasting * math.sqrt(60)), rel=0.01
+    )
+
+
 def test_trades_in_one_book_shift_the_quotes_of_the_other() -> None:
     both = market()
     both.run_for("3s")
@@ -353,6 +367,30 @@ def test_a_gap_between_the_books_of_an_underlying_alarms_the_firms() -> None:
     nervous = state.firms["gap_at"] < state.underlyings["gap"]
     assert 0 < nervous.sum() < 10
     assert np.array_equal(makers(apart).away[:, 0], nervous)
+
+
+class Lone(abm.Trader):
+    """Quotes spot 4.5 % below the price of the start while no firm does."""
+
+    def act(self, view: View) -> None:
+        if view.seconds > 60 and view[SPOT].bid is None:
+            self.buy(SPOT, 100.0, 0.955 * PRICE - 5.0)
+            self.sell(SPOT, 100.0, 0.955 * PRICE + 5.0)
+
+
+def test_a_book_that_all_have_left_has_no_price_and_so_no_gap_to_another() -> None:
+    left = market()
+    Lone(left, cash=1e9, coins=1_000.0)
+    left.run_for("2min")
+    jump(left, -0.03)
+    left.run_for("10s")
+    assert makers(left).away.all()
+    spot, perp = left.view()[SPOT], left.view()[PERP]
+    assert perp.bid is None
+    assert perp.mid > 1.014 * spot.mid  # the last that was known
+    underlying = makers(left)._state.underlyings[0]
+    assert underlying["gap"] == 0.0
+    assert underlying["price"] == pytest.approx(spot.mid)
 
 
 # ------------------------------------------------------------------ one capital
