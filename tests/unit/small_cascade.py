@@ -40,7 +40,7 @@ def small_cascade(seed: int = 1, **more: Any) -> abm.Scenario:
                     "kind": "policy",
                     "what": "a shock",
                     "moves": {"coins": -0.09},
-                    "over": "1h",
+                    "over": "10min",
                     "source": "made",
                 }
             ],

@@ -1,5 +1,6 @@
 """Traders with leverage: what they hold as a run begins, their stops and profits, panic, liquidation and return; shorts and their squeeze."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,19 @@ def test_panic_needs_a_fall_and_a_look() -> None:
     fall_to(walls, 69_000.0)
     made.run_for("60min")
     assert volume(made, "panic", PERP) > 100
+
+
+def test_who_holds_through_a_day_that_fell_goes_on_looking_often() -> None:
+    made, walls = retail(hours=4)
+    made.run_for("5min")
+    fall_to(walls, 0.88 * 73_100.0)
+    made.run_for("2h")  # the last hour is flat, the day is not
+    traders, means = only(made, RetailLeverage), []
+    traders._looks = SimpleNamespace(poisson=lambda mean: means.append(mean) or 0)  # type: ignore[assignment]
+    made.run_for("1min")
+    calm = traders.size * traders.config.pulse / traders.config.look
+    assert len(means) >= 5
+    assert np.array(means) / calm == pytest.approx(1 + 12 / np.sqrt(24), rel=0.01)
 
 
 def test_short_sellers_enter_in_the_fall_and_cover_in_the_squeeze() -> None:
