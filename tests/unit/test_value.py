@@ -16,7 +16,7 @@ PRICE = 73_100.0
 
 def falling(fall_per_hour: float, hours: int, after: int = 0, **settings: Any) -> tuple[abm.Market, ValueTraders]:
     """A wall that falls by a logarithm an hour for some hours, and then stands."""
-    terms = {"look": "5min", "pulse": "5min", "anchoring": 0.0, "accounts": 100} | settings
+    terms = {"look": "1s", "pulse": "5min", "anchoring": 0.0, "accounts": 100} | settings  # so that all look each time
     made, walls = market({"value": terms}, hours=hours + after + 1.0, step="5min")
     for minute in range(0, 60 * (hours + after), 5):
         walls[COIN].price = PRICE * np.exp(-fall_per_hour * min(minute / 60.0, hours))
@@ -27,7 +27,6 @@ def falling(fall_per_hour: float, hours: int, after: int = 0, **settings: Any) -
 def bids(made: abm.Market, traders: ValueTraders) -> np.ndarray[Any, Any]:
     """Prices at which all of them would buy now, highest first."""
     book = made.view()[COIN]
-    traders._wakeups.due = lambda now: np.arange(traders.size)  # type: ignore[method-assign]
     orders = traders.decide(made.view())
     assert orders is not None
     buys = orders[(orders["kind"] == Kind.LIMIT) & (orders["side"] == Side.BUY)]
@@ -65,12 +64,11 @@ def test_a_rise_or_a_calm_makes_nobody_cautious() -> None:
 
 @pytest.mark.parametrize(("learning", "learnt"), [(None, 0.0), ("6h", 1 - np.exp(-2)), ("12h", 1 - np.exp(-1))])
 def test_a_price_that_stays_is_taken_for_the_value_by_and_by(learning: str | None, learnt: float) -> None:
-    terms = {"look": "5min", "pulse": "5min", "anchoring": 0.0, "accounts": 100, "demand": 1e6, "learning": learning}
+    terms = {"look": "1s", "pulse": "5min", "anchoring": 0.0, "accounts": 100, "demand": 1e6, "learning": learning}
     made, walls = market({"value": terms}, hours=13.0, step="5min")
     walls[COIN].price = 0.8 * PRICE
     made.run_for("12h")
     traders = only(made, ValueTraders)
-    traders._wakeups.due = lambda now: np.arange(traders.size)  # type: ignore[method-assign]
     orders = traders.decide(made.view())
     assert orders is not None
     asks = orders["price"][(orders["kind"] == Kind.LIMIT) & (orders["side"] == Side.SELL)]
