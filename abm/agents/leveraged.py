@@ -67,7 +67,11 @@ class LeveragedConfig(TraderConfig):
     )
     top_up_at: float = Field(0.7, gt=0, lt=1, description="loss, in margins, at which they do", examples=[0.7])
     panic_median: float = Field(
-        0.12, gt=0, lt=5, description="median adverse move within a day that makes an account give up", examples=[0.12]
+        0.12,
+        gt=0,
+        lt=5,
+        description="median adverse move within a day, and since it entered, that makes an account give up",
+        examples=[0.12],
     )
     threshold_sigma: float = Field(
         0.6, ge=0, le=2, description="standard deviation of the logarithm of stops, profits and panic"
@@ -89,9 +93,21 @@ class LeveragedConfig(TraderConfig):
 
 @njit(cache=True)
 def _sort_out(
-    drawn: Ints, lots: Ints, side: Any, panic_at: Floats, nerve: float, back_at: Floats, day: float, now: float
+    drawn: Ints,
+    lots: Ints,
+    basis: Ints,
+    worth: float,
+    side: Any,
+    panic_at: Floats,
+    nerve: float,
+    back_at: Floats,
+    day: float,
+    now: float,
 ) -> tuple[Ints, Ints, npt.NDArray[np.bool_], Ints]:
-    """Of accounts drawn at random, each once and in their order: whose position is gone, who holds one and whether he gives up, who is free."""
+    """Of accounts drawn at random, each once and in their order: whose position is gone, who holds one and whether he gives up, who is free.
+
+    `worth` is that of a lot, in the units of `basis`. A move frightens who lost by it: no more of it counts than came since the account entered.
+    """
     drawn.sort()
     gone, held, free = (np.empty(len(drawn), np.int64), np.empty(len(drawn), np.int64), np.empty(len(drawn), np.int64))
     gives_up = np.empty(len(drawn), np.bool_)
@@ -103,8 +119,11 @@ def _sort_out(
         before = who
         if lots[who] != 0:
             held[n_held] = who
+            own = worth * lots[who] / basis[who] - 1.0
             # In fear longs bear less; what shorts fear is a rise
-            gives_up[n_held] = -day > panic_at[who] * nerve if lots[who] > 0 else day > panic_at[who]
+            gives_up[n_held] = (
+                -max(day, own) > panic_at[who] * nerve if lots[who] > 0 else min(day, own) > panic_at[who]
+            )
             n_held += 1
         elif side[who] != 0:
             gone[n_gone] = who
@@ -141,7 +160,8 @@ class LeveragedTraders(Population):
         c, n = self.config, self.size
         index = self.model.exchange.index(c.instrument)
         self._index, self._book = index, self.model.exchange.instruments[index]
-        self._lots = self.model.position[self.first : self.first + n, index]
+        rows = slice(self.first, self.first + n)
+        self._lots, self._basis = self.model.position[rows, index], self.model.exchange.accounts.basis[rows, index]
         margin = self._book.margin
         if margin is None:
             raise ValueError(
@@ -297,7 +317,16 @@ class LeveragedTraders(Population):
             return []
         drawn = self._looks.integers(0, self.size, count)
         gone, held, gives_up, free = _sort_out(
-            drawn, self._lots, self.side, self.panic_at, self.nerve, self._back_at, day, view.seconds
+            drawn,
+            self._lots,
+            self._basis,
+            book.mid / self._book.tick * self._book.unit,
+            self.side,
+            self.panic_at,
+            self.nerve,
+            self._back_at,
+            day,
+            view.seconds,
         )
         self._note_liquidated(gone, view.seconds)
         leaves = gives_up | (self._draw.random(len(held)) < c.look / rate / c.holding)

@@ -35,7 +35,11 @@ class ShortSellersConfig(LeveragedConfig):
         0.025, gt=0, lt=1, description="median fall over it that calls an account in", examples=[0.025]
     )
     panic_median: float = Field(
-        0.06, gt=0, lt=5, description="median adverse move within a day that makes an account give up", examples=[0.06]
+        0.06,
+        gt=0,
+        lt=5,
+        description="median adverse move within a day, and since it entered, that makes an account give up",
+        examples=[0.06],
     )
 
 

@@ -154,6 +154,23 @@ def test_panic_needs_a_fall_and_a_look() -> None:
     assert volume(made, "panic", PERP) > 100
 
 
+def test_a_fall_before_the_entry_frightens_nobody_but_a_further_one_does() -> None:
+    made, walls = retail(
+        hours=8, invested=0.1, stops=0.0, profits=0.0, look="10min", panic_median=0.03, entering="1h", spare=10.0
+    )
+    made.run_for("1min")
+    fall_to(walls, 0.85 * 73_100.0)
+    made.run_for("2h")
+    few, entered = volume(made, "panic", PERP), volume(made, "trend", PERP)
+    assert 0 < few < 0.1 * entered  # those who were in
+    made.run_for("2h")
+    assert volume(made, "panic", PERP) == few
+    fall_to(walls, 0.80 * 73_100.0)
+    made.run_for("1h")
+    assert volume(made, "panic", PERP) > few + 0.1 * entered
+    assert made.result().audit.passed
+
+
 def test_who_holds_through_a_day_that_fell_goes_on_looking_often() -> None:
     made, walls = retail(hours=4)
     made.run_for("5min")
