@@ -167,6 +167,10 @@ class LeveragedTraders(Population):
             raise ValueError(
                 f"traders.{self.name}.instrument: {c.instrument} has no margin; leverage needs a perpetual or future"
             )
+        if self._book.kind == "inverse":
+            raise ValueError(
+                f"traders.{self.name}.instrument: {c.instrument} is inverse; leverage here needs a linear perpetual or future"
+            )
         self.leverage = np.minimum(np.maximum(self.leverages(), 1.0), margin.rows[0].leverage)
         """Of each account."""
         self.isolated = self.random("mode").random(n) < c.isolated

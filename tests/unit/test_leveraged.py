@@ -1,6 +1,5 @@
 """Traders with leverage: what they hold as a run begins, their stops and profits, panic, liquidation and return; shorts and their squeeze."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -171,17 +170,22 @@ def test_a_fall_before_the_entry_frightens_nobody_but_a_further_one_does() -> No
     assert made.result().audit.passed
 
 
-def test_who_holds_through_a_day_that_fell_goes_on_looking_often() -> None:
-    made, walls = retail(hours=4)
-    made.run_for("5min")
-    fall_to(walls, 0.88 * 73_100.0)
-    made.run_for("2h")  # the last hour is flat, the day is not
-    traders, means = only(made, RetailLeverage), []
-    traders._looks = SimpleNamespace(poisson=lambda mean: means.append(mean) or 0)  # type: ignore[assignment]
-    made.run_for("1min")
-    calm = traders.size * traders.config.pulse / traders.config.look
-    assert len(means) >= 5
-    assert np.array(means) / calm == pytest.approx(1 + 12 / np.sqrt(24), rel=0.01)
+def test_after_a_day_that_fell_accounts_look_and_enter_more_often() -> None:
+    def entries(price: float) -> int:
+        made, walls = retail(
+            hours=4, accounts=20_000, invested=0.1, trend=0.0, herding=0.0, stops=0.0, profits=0.0, top_ups=0.0,
+            panic_median=4.9, entering="100h", holding="9999d", return_share=0.0,
+        )  # fmt: skip
+        traders = only(made, RetailLeverage)
+        made.run_for("5min")
+        fall_to(walls, price)
+        made.run_for("2h")
+        before = np.count_nonzero(traders.holdings(PERP))
+        made.run_for("1h")  # this hour and the one before it are flat, the day is not
+        return int(np.count_nonzero(traders.holdings(PERP)) - before)
+
+    # 12 % in a day count as 12 / sqrt(24) in an hour: looks are 3.4 times as frequent
+    assert 2.6 < entries(0.88 * 73_100.0) / entries(73_100.0) < 4.2
 
 
 def test_short_sellers_enter_in_the_fall_and_cover_in_the_squeeze() -> None:
@@ -210,6 +214,9 @@ def test_shares_that_do_not_fit_are_refused() -> None:
         RetailLeverageConfig(history=({"low": 2.0, "high": 1.0},))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"traders\.retail_leverage\.instrument: btc-spot has no margin"):
         market({"retail_leverage": {"instrument": "btc-spot"}})
+    inverse = FULL | {"kind": "inverse", "tick": 0.5, "lot": 100.0}
+    with pytest.raises(ValueError, match=r"traders\.retail_leverage\.instrument: btc-perp is inverse"):
+        market({"retail_leverage": {}}, {PERP: inverse})
 
 
 def test_what_was_held_before_has_no_stop_or_profit_where_prices_have_been_since() -> None:
