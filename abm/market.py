@@ -64,7 +64,8 @@ class Market(mesa.Model):  # type: ignore[misc]
         self.streams = Streams(described.seed)
         """Where all chance of the run comes from, but for news, which is drawn for all steps at once."""
         traders = self._parts()
-        self._rows = sum(terms.accounts for _, terms in traders.values()) + described.spare_accounts
+        own = (terms.accounts for kind, terms in traders.values() if not kind.for_fund)
+        self._rows = sum(own) + described.spare_accounts
         self._next_row = 0
         self.populations: list[Population] = []
         self.observers: list[Observer] = []
@@ -294,8 +295,10 @@ class Market(mesa.Model):  # type: ignore[misc]
         """Give a population its accounts; the first of them.
 
         Raises:
-            ValueError: Not so many accounts are left.
+            ValueError: Not so many accounts are left, or there is no insurance fund to act for, or somebody does already.
         """
+        if population.for_fund:
+            return self._entrust(population)
         free = self._rows - self._next_row
         if population.size > free:
             raise ValueError(f"{population.name}: {population.size} accounts wanted, {free} left; raise spare_accounts")
@@ -303,6 +306,17 @@ class Market(mesa.Model):  # type: ignore[misc]
         self._next_row += population.size
         self.populations.append(population)
         return first
+
+    def _entrust(self, population: "Population") -> int:
+        """Let a population act for the insurance fund; the fund's account."""
+        named = f"traders.{population.name}"
+        if self.exchange.fund < 0:
+            raise ValueError(f"{named}: no instrument has margin, so that there is no insurance fund; leave it out")
+        others = [other.name for other in self.populations if other.for_fund]
+        if others:
+            raise ValueError(f"{named}: {others[0]} acts for the insurance fund already; give it both books")
+        self.populations.append(population)
+        return self.exchange.fund
 
     def open_account(self, population: "Population", cash: "Numbers", coins: "Coins") -> None:
         """Credit what a population starts with, and set its fee tier."""

@@ -297,7 +297,7 @@ class Recorder:
         names = [population.name for population, _, _ in self._openings]
         firsts = [population.first for population, _, _ in self._openings]
         fund = self._market.exchange.fund
-        if fund >= 0:
+        if fund >= 0 and fund not in firsts:
             names, firsts = [*names, "insurance fund"], [*firsts, fund]
         if not names:
             return _labels(np.zeros(0, int), names)

@@ -12,7 +12,7 @@ import mesa
 import numpy as np
 import numpy.typing as npt
 from mesa.time import Schedule
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from abm.agents import orders as order_arrays
 from abm.agents.execution import ParentOrders, Style
@@ -50,6 +50,32 @@ class TraderConfig(Frozen):
     def traded(self) -> tuple[str, ...]:
         """Names of all instruments it trades."""
         return (self.instrument,)
+
+
+class BooksConfig(TraderConfig):
+    """What a trader is told who trades several `books`, each on terms of its own."""
+
+    instrument: str = Field("", description="the first of `books`; leave it out", examples=["btc-spot"])
+    books: dict[str, Any]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_book(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        books = value.get("books", cls.model_fields["books"].default)
+        if not isinstance(books, Mapping):
+            return value
+        books = {name: terms for name, terms in books.items() if terms is not None}
+        first = next(iter(books), "")
+        if value.get("instrument", first) not in ("", first):
+            raise ValueError(f"instrument: leave it out, or give {first}: books says what it trades")
+        return {**value, "books": books, "instrument": first}
+
+    @property
+    def traded(self) -> tuple[str, ...]:
+        """Names of `books`."""
+        return tuple(self.books)
 
 
 _KINDS: dict[str, type["Population"]] = {}
@@ -92,6 +118,8 @@ class Population(mesa.Agent):  # type: ignore[misc]
     kind: ClassVar[str] = ""
     channel: ClassVar[str] = ""
     """The channel of contagion that it carries, if any: where that is off, it keeps what it has and sends nothing."""
+    for_fund: ClassVar[bool] = False
+    """Whether it has no account of its own and acts for the insurance fund."""
     config_class: ClassVar[type[TraderConfig]] = TraderConfig
     config: TraderConfig
     model: "Market"

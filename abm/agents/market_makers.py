@@ -10,7 +10,7 @@ One compiled pass, `desks`, decides for all firms and books.
 import math
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from mesa.time import Schedule
 from pydantic import Field, model_validator
 
 from abm.agents import desks
-from abm.agents.base import Coins, Floats, Numbers, Population, TraderConfig, trader
+from abm.agents.base import BooksConfig, Coins, Floats, Numbers, Population, TraderConfig, trader
 from abm.agents.view import BPS, View
 from abm.clock import Seconds
 from abm.exchange.description import Frozen
@@ -92,10 +92,9 @@ class BookTerms(Frozen):
     )
 
 
-class MarketMakersConfig(TraderConfig):
+class MarketMakersConfig(BooksConfig):
     """Market makers; one account is one firm, which quotes all `books`."""
 
-    instrument: str = Field("", description="the first of `books`; leave it out", examples=["btc-spot"])
     accounts: int = Field(10, ge=0, le=1000, description="firms", examples=[10])
     tier: int = Field(1, ge=0, le=255, description="fee tier: an index into the instrument's fees", examples=[1])
     latency: Latency = Field(Latency(base=1.0, spread=2.0), description="time from a decision to the exchange")
@@ -206,25 +205,6 @@ class MarketMakersConfig(TraderConfig):
         description="half-life of the volatility that moves and value at risk are measured by",
         examples=["1h"],
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _first_book(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        books = value.get("books", cls.model_fields["books"].default)
-        if not isinstance(books, Mapping):
-            return value
-        books = {name: terms for name, terms in books.items() if terms is not None}
-        first = next(iter(books), "")
-        if value.get("instrument", first) not in ("", first):
-            raise ValueError(f"instrument: leave it out, or give {first}: books says what is quoted")
-        return {**value, "books": books, "instrument": first}
-
-    @property
-    def traded(self) -> tuple[str, ...]:
-        """Names of the instruments it quotes."""
-        return tuple(self.books)
 
     @model_validator(mode="after")
     def _each_has_capital(self) -> "MarketMakersConfig":

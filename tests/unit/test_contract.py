@@ -42,6 +42,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "fcn": {"config": {"every": 1}},
     "fundamentalists": {"config": {"look": "5s"}},
     "hedgers": {"config": {"instrument": "btc-perp"}, "overrides": PERP},
+    "liquidation_desk": {"overrides": PERP},
     "index_arbitrage": {
         "config": {
             "look": 1,

@@ -480,7 +480,7 @@ def test_the_first_book_is_the_instrument_and_one_laid_over_with_nothing_is_left
     ("wrong", "says"),
     [
         ({"accounts": 3}, "give one for each firm"),
-        ({"instrument": PERP}, "books says what is quoted"),
+        ({"instrument": PERP}, "books says what it trades"),
         ({"books": {SPOT: None}}, "at least 1 item"),
         ({"stay_sigmas": 5.0}, "raise stay_sigmas"),
         ({"look": (2.0, 1.0)}, "the smaller first"),
