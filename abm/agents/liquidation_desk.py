@@ -22,7 +22,7 @@ class Closing(Frozen):
         600.0, gt=0, description="time in which half of a position is closed", examples=["10min"]
     )
     least: float = Field(
-        10_000.0, ge=0, description="currency that is closed at once, where a part would be less", examples=[10_000]
+        10_000.0, ge=0, description="currency that is closed at once, if a part would be less", examples=[10_000]
     )
     slippage: float = Field(
         0.01, gt=0, lt=0.5, description="no trade further than this fraction from the mid", examples=[0.01]
@@ -64,12 +64,13 @@ class LiquidationDesk(Population):
             if held == 0.0:
                 continue
             book, side = view[name], Side.SELL if held > 0.0 else Side.BUY
+            few = terms.least if book.instrument.kind == "inverse" else terms.least / book.mid
             parts.append(
                 self.limit(
                     book,
                     side,
                     book.mid * (1.0 - terms.slippage if side == Side.SELL else 1.0 + terms.slippage),
-                    min(abs(held), max(abs(held) * self._shares[name], terms.least / book.mid, book.instrument.lot)),
+                    min(abs(held), max(abs(held) * self._shares[name], few, book.instrument.lot)),
                     reason=Reason.LIQUIDATION,
                     tif=TimeInForce.IOC,
                     flags=Flag.REDUCE_ONLY,

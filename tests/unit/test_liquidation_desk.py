@@ -8,7 +8,7 @@ import pytest
 import abm
 from abm.scenario import Scenario, load_with
 from tests.unit.small_cascade import PERP, SPOT, small_cascade
-from tests.unit.walls import PERPETUAL, Wall
+from tests.unit.walls import PERPETUAL, Wall, derivative
 from tests.unit.walls import market as walled
 
 DESK = {"desk": {"kind": "liquidation_desk", "books": {PERP: {"half_life": "5min"}}}}
@@ -20,20 +20,27 @@ def cascade(traders: dict[str, Any], **more: Any) -> abm.Market:
     return abm.Market(Scenario.model_validate(plain | {"traders": plain["traders"] | traders}))
 
 
-def entrusted(coins: float, **terms: Any) -> tuple[abm.Market, Wall]:
-    """A perpetual behind a wall, of which the insurance fund holds some coins against the wall's."""
+def entrusted(coins: float, kind: str = "perpetual", **terms: Any) -> tuple[abm.Market, Wall]:
+    """A perpetual behind a wall, of which the insurance fund holds some coins (currency, if inverse) against the wall's."""
     desk = {"kind": "liquidation_desk", "books": {PERP: {"half_life": "10min", **terms}}}
-    made, walls = walled({"desk": desk}, {PERP: PERPETUAL}, step="10s", insurance_fund=1e8)
-    wall, lots, perp = walls[PERP], round(coins / 0.001), made.exchange.instruments[made.exchange.index(PERP)]
-    cost = lots * 731_000 * perp.unit
+    inverse = derivative("inverse", SPOT, 73_100) | {"lot": 100}
+    made, walls = walled(
+        {"desk": desk}, {PERP: PERPETUAL if kind == "perpetual" else inverse}, step="10s", insurance_fund=1e8
+    )
+    wall, perp = walls[PERP], made.exchange.instruments[made.exchange.index(PERP)]
+    lots = round(coins / perp.lot)
+    cost = lots * 731_000 * perp.unit if kind == "perpetual" else -(lots * perp.unit // 731_000)
     rows = np.array([made.exchange.fund, wall.rows[0]], np.int32)
     made.house.open_positions(rows, PERP, np.array([lots, -lots]), np.array([cost, -cost]))
     return made, wall
 
 
 def held(market: abm.Market) -> float:
-    """Coins of the perpetual that the insurance fund holds."""
-    return float(market.exchange.accounts.position[market.exchange.fund, market.exchange.index(PERP)]) * 0.001
+    """Coins (currency, if inverse) of the perpetual that the insurance fund holds."""
+    index = market.exchange.index(PERP)
+    return (
+        float(market.exchange.accounts.position[market.exchange.fund, index]) * market.exchange.instruments[index].lot
+    )
 
 
 def test_what_the_fund_takes_over_reaches_the_book() -> None:
@@ -61,8 +68,9 @@ def test_half_is_closed_in_the_half_life(sign: int) -> None:
     assert held(market) == pytest.approx(sign * 12.5, rel=0.04)
 
 
-def test_the_last_of_it_is_closed_at_once() -> None:
-    market, _ = entrusted(0.1, least=10_000)
+@pytest.mark.parametrize(("kind", "little"), [("perpetual", 0.1), ("inverse", 7_300.0)])
+def test_the_last_of_it_is_closed_at_once(kind: str, little: float) -> None:
+    market, _ = entrusted(little, kind, least=10_000)
     market.run_for("30s")
     assert held(market) == 0.0
     market.run_for("30min")  # and not once more
