@@ -8,6 +8,7 @@ from time import perf_counter
 
 from abm.exchange.messages import Forced
 from experiments.bench import accounts, engine, tape
+from experiments.bench.quiet import DISTURBED, Probe
 from experiments.bench.reference import reference
 from experiments.bench.report import Figure, Report, WrongTotals, check
 from experiments.bench.tape import Pass
@@ -25,14 +26,15 @@ REACH_FUNDING = 50.0
 
 
 def measure(repeat: int) -> Report:
-    """Time the exchange with open accounts, `repeat` passes each, in turn with the C++ reference.
+    """Time the exchange with open accounts, `repeat` undisturbed passes each, in turn with the C++ reference.
 
     Raises:
         WrongTotals: where volume, trades or the book at the end are not the tape's, or not everybody in the band was liquidated.
     """
     report = Report(
         "Medians, and of the tape also the fastest pass. Ratio: this row to the C++ reference, which has no accounts, in the same turn or by its "
-        "own fastest pass. What else a machine does only adds to a pass, and adds more to one whose accounts outgrow its nearest caches."
+        "own fastest pass. What else a machine does only adds to a pass, and adds more to one whose accounts outgrow its nearest caches, so that "
+        "passes of the tape beside which random reads of memory are slow are left out of the medians."
     )
     report.note_load()
     _memory(report, SIZES[-1])
@@ -44,31 +46,42 @@ def measure(repeat: int) -> Report:
 
 
 def _in_turn(report: Report, repeat: int, sizes: tuple[int, ...]) -> None:
-    """The tape at each size and by the reference, one after the other, each turn in another order; funding after each pass at the last size."""
+    """The tape at each size and by the reference, one after the other, each turn in another order; funding after each pass at the last size.
+
+    It goes on until there are `repeat` undisturbed passes of each size, for three times as many turns at most.
+    """
     made = tape.make("standard")
     tapes = {size: accounts.owned(made, size) for size in sizes}
     taken: dict[int, list[Pass]] = {size: [] for size in sizes}
+    reads: dict[int, list[float]] = {size: [] for size in (0, *sizes)}  # 0: the reference
     bare: list[Pass] = []
     funding: list[float] = []
+    probe = Probe()
     with reference(report, made) as book:
-        for turn in range(repeat + 1):
+        for turn in range(3 * repeat + 1):
             first = turn % len(sizes)
             for size in (*sizes[first:], *sizes[:first]):
                 world = accounts.opened(size)
                 done = engine.play(tapes[size], world.exchange)
+                beside = probe.seconds()
                 check(f"the exchange with {size:,} accounts", made, done.totals._asdict())
                 paid = _seconds_of_funding(world) if size == sizes[-1] else None
                 if turn == 0:  # the first turn fills caches
                     continue
                 taken[size].append(done)
+                reads[size].append(beside)
                 if paid is not None:
                     funding.append(paid)
             if book is not None:
                 done = book.play()
+                beside = probe.seconds()
                 check("the C++ reference", made, done.totals._asdict())
                 if turn > 0:
                     bare.append(done)
-    _tell(report, len(tapes[sizes[0]]), taken, bare)
+                    reads[0].append(beside)
+            if turn > 0 and min(map(len, _quiet(reads).values())) >= repeat:
+                break
+    _tell(report, len(tapes[sizes[0]]), taken, bare, _quiet_enough(report, reads, min(repeat, 3)))
     value = 1_000 * median(funding)
     report.figures.append(
         Figure(
@@ -83,10 +96,37 @@ def _in_turn(report: Report, repeat: int, sizes: tuple[int, ...]) -> None:
     )
 
 
-def _tell(report: Report, messages: int, taken: dict[int, list[Pass]], bare: list[Pass]) -> None:
+def _quiet(reads: dict[int, list[float]]) -> dict[int, list[int]]:
+    """Turns (from 0) in which neither a size's pass nor the reference's (size 0) was disturbed, of each size."""
+    limit = DISTURBED * min(map(min, filter(None, reads.values())))
+    bad = {turn for turn, seconds in enumerate(reads[0]) if seconds > limit}
+    return {
+        size: [turn for turn, seconds in enumerate(beside) if seconds <= limit and turn not in bad]
+        for size, beside in reads.items()
+        if size
+    }
+
+
+def _quiet_enough(report: Report, reads: dict[int, list[float]], least: int) -> dict[int, list[int]]:
+    """The same, or all turns where a size has fewer than `least`, with a note either way."""
+    quiet, turns = _quiet(reads), len(next(reversed(reads.values())))
+    if min(map(len, quiet.values())) < least:
+        report.note(
+            "The machine's memory was hardly ever undisturbed: every pass counts, and every figure is lower than it could be."
+        )
+        return {size: list(range(turns)) for size in quiet}
+    report.note(
+        f"Passes of the tape left out as disturbed: {turns * len(quiet) - sum(map(len, quiet.values()))} of {turns * len(quiet)}."
+    )
+    return quiet
+
+
+def _tell(
+    report: Report, messages: int, taken: dict[int, list[Pass]], bare: list[Pass], turns: dict[int, list[int]]
+) -> None:
     for size, passes in taken.items():
-        rate = messages / median(done.seconds for done in passes)
-        ratio = median(theirs.seconds / own.seconds for own, theirs in zip(passes, bare, strict=True)) if bare else None
+        rate = messages / median(passes[turn].seconds for turn in turns[size])
+        ratio = median(bare[turn].seconds / passes[turn].seconds for turn in turns[size]) if bare else None
         report.figures.append(
             Figure(
                 f"{size:,} accounts",
@@ -113,7 +153,9 @@ def _tell(report: Report, messages: int, taken: dict[int, list[Pass]], bare: lis
             Figure("C++ reference", "standard", messages / median(done.seconds for done in bare), "messages/s")
         )
     few, many = min(taken), max(taken)
-    growth = median(b.seconds / a.seconds for a, b in zip(taken[few], taken[many], strict=True))
+    growth = median(taken[many][turn].seconds for turn in turns[many]) / median(
+        taken[few][turn].seconds for turn in turns[few]
+    )
     report.figures.append(
         Figure(
             f"time to that at {few:,}",

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from abm.exchange import Exchange, Status
 from abm.exchange.messages import Forced
-from experiments.bench import accounts, app, clearing_house, engine, tape
+from experiments.bench import accounts, app, clearing_house, engine, quiet, tape
+from experiments.bench.report import Report
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,30 @@ def test_json_holds_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"2,000 accounts", "4,000 accounts", "time to that at 2,000", "funding of 4,000"} <= set(figures)
     assert {"liquidations, full", "liquidations, ladder", "tables, an account"} <= set(figures)
     assert all(figure["value"] > 0 for what, figure in figures.items() if "process" not in what)
+
+
+def test_disturbed_passes_are_left_out_and_counted() -> None:
+    own = {10: [1.0, 1.5, 1.1, 1.19], 20: [1.3, 1.1, 1.21, 1.0]}
+    for bare, left, said in (
+        ([], {10: [0, 2, 3], 20: [1, 3]}, "3 of 8"),  # no compiler
+        ([1.1, 1.1, 1.1, 1.3], {10: [0, 2], 20: [1]}, "5 of 8"),
+    ):
+        report = Report("")
+        assert clearing_house._quiet_enough(report, {0: bare, **own}, 1) == left
+        assert report.notes == [f"Passes of the tape left out as disturbed: {said}."]
+
+
+def test_where_nothing_was_undisturbed_every_pass_counts_and_that_is_said() -> None:
+    report = Report("")
+    assert clearing_house._quiet_enough(report, {0: [], 10: [1.0, 1.1], 20: [1.5, 1.6]}, 1) == {10: [0, 1], 20: [0, 1]}
+    assert "hardly ever undisturbed" in report.notes[0]
+
+
+def test_the_probe_is_slower_where_memory_is_asked_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads as many again take longer: the least that a probe of memory must see."""
+    once = min(quiet.Probe().seconds() for _ in range(5))
+    monkeypatch.setattr(quiet, "_READS", 4 * quiet._READS)
+    assert min(quiet.Probe().seconds() for _ in range(5)) > 1.5 * once
 
 
 def test_other_trades_than_those_of_the_tape_fail_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
