@@ -65,12 +65,12 @@ def stages(
         bars: Of a `Result`: time (of the beginning of a bar), instrument, bid_depth, spread_bps.
         flows: Of the same: time, instrument, role, reason, notional.
         asset: The first asset: instruments whose names up to a dash are this; the others are elsewhere.
-        calm: The first part of the run, whose medians are called calm.
+        calm: The first part of the run, whose medians are called calm. As others are held against it, no stage sets in within it.
         rules: By stage.
 
     Returns:
         One row for each stage, in the order in which they set in, those that never did last: stage; onset (UTC), the end of the bar in which the
-        rule was first met, or NaT; worst, the highest (of depth: lowest) value of the indicator, and at, when; threshold.
+        rule was first met, or NaT; worst, the highest (of depth: lowest) value of the indicator since the calm, and at, when; threshold.
 
     Raises:
         ValueError: There are no bars of the asset, or fewer than two in the calm.
@@ -91,13 +91,14 @@ def stages(
         falls = rule.indicator == "depth"
         usual = 0.0 if rule.indicator != "flow" else rule.over * float(values[times < calm_until].max())
         limit = max(rule.threshold, usual)
+        values = values[times >= calm_until]
         passed = values <= limit if falls else values >= limit
         stays = max(1, round(seconds(rule.stays) / bar.total_seconds()))
         met = np.flatnonzero(passed.rolling(stays).sum() >= stays)
         numbers = values.to_numpy(np.float64)
         worst = int(numbers.argmin() if falls else numbers.argmax())
-        onset = times[met[0]] + bar if len(met) else pd.NaT
-        rows.append((stage, onset, float(numbers[worst]), times[worst] + bar, limit))
+        onset = values.index[met[0]] + bar if len(met) else pd.NaT
+        rows.append((stage, onset, float(numbers[worst]), values.index[worst] + bar, limit))
     table = pd.DataFrame(rows, columns=["stage", "onset", "worst", "at", "threshold"])
     return table.sort_values("onset", kind="stable", na_position="last", ignore_index=True)
 

@@ -63,6 +63,20 @@ def test_a_flow_that_is_usual_is_no_stage() -> None:
     assert pd.Timestamp("2026-02-07T14:30Z") < onset < pd.Timestamp("2026-02-07T15:30Z")
 
 
+def test_nothing_sets_in_within_the_calm() -> None:
+    """A hole of the calm is no stage, nor is it the worst; one that lasts beyond it counts from its end on."""
+    depth = np.full(600, 10.0)
+    depth[60:90] = 0.5
+    rules = {"drought": Rule("depth", 0.5, "1min", "10min")}
+    bars, flows = tables(10, depth, [])
+    row = stages(bars, flows, calm="4h", rules=rules).iloc[0]
+    assert pd.isna(row["onset"])
+    assert row["worst"] == 1.0
+    bars["bid_depth"] = np.where(np.arange(600) < 230, 10.0, 1.0)
+    row = stages(bars, flows, calm="4h", rules=rules).iloc[0]
+    assert row["onset"] == START + pd.Timedelta(minutes=250)
+
+
 def test_a_short_break_begins_the_time_anew() -> None:
     depth = np.full(600, 10.0)
     depth[300:308], depth[309:330] = 1.0, 1.0
