@@ -33,9 +33,8 @@ def measure(repeat: int) -> Report:
     """
     report = Report(
         "Medians, and of the tape also that of every pass and the fastest pass. Ratio: this row to the C++ reference, which has no accounts, in the "
-        "same turn or by its "
-        "own fastest pass. What else a machine does only adds to a pass, and adds more to one whose accounts outgrow its nearest caches, so that "
-        "passes of the tape beside which random reads of memory are slow are left out of the medians."
+        "same turn or by its own fastest pass. What else a machine does only adds to a pass, and adds more to one whose accounts outgrow its nearest "
+        "caches, so that passes of the tape beside which random reads of memory are slow are left out of the medians."
     )
     report.note_load()
     _memory(report, SIZES[-1])
