@@ -138,6 +138,12 @@ class BasisConfig(ArbitrageConfig):
     spot: str = Field("btc-spot", description="the coin", examples=["btc-spot"])
     accounts: int = Field(50, ge=0, le=1_000_000, description="accounts", examples=[50])
     capital: float = Field(500e6, ge=0, description="currency for new trades, all accounts together", examples=[500e6])
+    coins: float = Field(
+        0.0,
+        ge=0,
+        description="coins of their own, all accounts together: where the perpetual is too cheap they hold it in place of these",
+        examples=[10_000],
+    )
     look: Seconds = Field(10.0, gt=0, description="mean time between two looks of an account", examples=["10s"])
     horizon: Seconds = Field(
         86_400.0, ge=0, description="time for which the present funding is expected to go on", examples=["1d"]
@@ -187,6 +193,9 @@ class BasisArbitrage(Arbitrageurs):
     They open where basis and the funding expected are more than the fees of going in and out, and close where both together have turned
     (the no-arbitrage bounds of He, Manela, Ross and von Wachter 2022, arXiv:2212.06888). The coins cannot be put behind the short position, so
     that a rise, too, can make them unwind. They take the other side of what everybody else is long of at the start.
+
+    Nobody sells coins that he does not have. So where the perpetual is too cheap, and those who were short of it have closed, only accounts with
+    `coins` of their own buy it: they sell these, and take them back when basis and funding have turned.
     """
 
     config: BasisConfig
@@ -204,7 +213,8 @@ class BasisArbitrage(Arbitrageurs):
         self._expected = 0.0
         self._funding = perpetual.margin.funding
         self._fees = self.taker_fee(c.instrument) + self.taker_fee(c.spot)
-        self._lot = max(perpetual.lot, described[c.spot].lot)
+        self._spot_lot = described[c.spot].lot
+        self._lot = max(perpetual.lot, self._spot_lot)
         self._terms = carry.Terms(
             slice_usd=c.slice_usd,
             slippage=c.slippage,
@@ -221,12 +231,21 @@ class BasisArbitrage(Arbitrageurs):
         self._coins, self._futures = (
             self.model.position[rows, self.model.exchange.index(name)] for name in (c.spot, c.instrument)
         )
+        self._own, self._swapped = np.zeros(n, np.int64), False
         self._plan = carry.Plan(np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros((2, n)), np.zeros((2, n)))
         self.set_leverage(c.instrument, min(c.account_leverage, perpetual.margin.leverage))
 
     def endow(self) -> tuple[Numbers, Coins]:
-        """Cash in equal parts; coins come with what they balance."""
-        return self.config.capital / max(self.size, 1), 0.0
+        """Cash and coins of their own in equal parts; other coins come with what they balance."""
+        c, n = self.config, max(self.size, 1)
+        return c.capital / n, {c.spot: c.coins / n}
+
+    def opened(self) -> None:
+        """Know which coins are their own."""
+        c = self.config
+        if c.coins:
+            own = self.holdings(c.spot) + self.holdings(c.instrument)
+            self._own[:] = np.rint(own / self._spot_lot)
 
     def balance(self, instrument: str, lots: int) -> Ints | None:
         """Be short of what others are long of, in equal parts, with the coins and the margin for it; nobody is short of coins."""
@@ -254,7 +273,8 @@ class BasisArbitrage(Arbitrageurs):
         if self._funding is not None:
             rate = self.model.house.funding_rate(c.instrument)
             self._expected = rate * c.horizon / self._funding.interval
-        coins, short = self.holdings(c.spot), -self.holdings(c.instrument)
+        coins, short = self.holdings(c.spot) - self._own * self._spot_lot, -self.holdings(c.instrument)
+        self._swapped = bool((short < 0.0).any())
         self._alone = bool((np.abs(coins - short) >= self._lot).any())
         # Equity falls by `short` for each unit of currency: E - short (M - mark) = floor short M.
         worth = self.margin_equity() + short * self.model.view()[c.instrument].mark
@@ -269,6 +289,7 @@ class BasisArbitrage(Arbitrageurs):
             self._alone
             or opens > 1.0 + self._least_edge
             or closes > 1.0 + self._least_turn
+            or (self._swapped and opens * (1.0 + 2.0 * self._fees) > 1.0 + self._least_turn)
             or perpetual.mark > self._alarm
         )
 
@@ -293,6 +314,7 @@ class BasisArbitrage(Arbitrageurs):
         some = carry.Accounts(
             who=who,
             coins=self._coins,
+            own=self._own,
             futures=self._futures,
             equity=market.house.equity(rows),
             free=market.house.free_cash(rows),

@@ -1,6 +1,7 @@
 """The compiled pass of spot-perpetual arbitrageurs: what each account that looks opens, closes, mends or is made to unwind.
 
-An account holds coins against a short position of as many. `arbitrage.BasisArbitrage` says when they look and what they follow.
+An account holds coins against a short position of as many; with coins of its own it can hold the perpetual in place of those, which counts as
+a short position below zero. `arbitrage.BasisArbitrage` says when they look and what they follow.
 """
 
 import math
@@ -44,6 +45,7 @@ class Accounts(NamedTuple):
 
     who: Ints
     coins: Ints  # lots in spot
+    own: Ints  # lots of those that are there whatever is traded
     futures: Ints  # lots of the perpetual, short where negative
     equity: Ints  # money units
     free: Ints
@@ -83,6 +85,21 @@ def _affordable(
     by_margin = spare / (cost + terms.margin * perpetual.mid)
     by_cash = free / (cost + perpetual.mid / terms.account_leverage)
     return max(min(by_margin, by_cash), 0.0)
+
+
+@njit(cache=True)
+def _room(terms: Terms, opens: float, closes: float, short: float, edge: float, turn: float) -> float:
+    """What a trade brings over what an account wants of it, as a factor: `edge` to leave where it stands by itself, `turn` to come back."""
+    both_ways = 1.0 + 2.0 * terms.fees
+    if opens > 0.0:
+        return opens * both_ways / (1.0 + turn) if short < 0.0 else opens / (1.0 + edge)
+    return closes / (1.0 + turn) if short > 0.0 else closes / both_ways / (1.0 + edge)
+
+
+@njit(cache=True)
+def _swappable(terms: Terms, perpetual: Leg, left: float, free: float) -> float:
+    """Coins of its own that an account can sell for the perpetual: what it pays comes only after the order is checked."""
+    return max(min(left, free / (perpetual.mid * terms.on_the_way * (1.0 / terms.account_leverage + terms.fees))), 0.0)
 
 
 @njit(cache=True)
@@ -132,18 +149,23 @@ def plan(
     sign = 1.0 if opening else -1.0
     for k in range(len(some.who)):
         who = some.who[k]
-        coins, short = some.coins[who] * spot.lot, -(some.futures[who] * perpetual.lot)
+        own = some.own[who] * spot.lot
+        coins, short = some.coins[who] * spot.lot - own, -(some.futures[who] * perpetual.lot)
         equity, free = some.equity[k] / money_units, some.free[k] / money_units
         forced = _unwound(terms, mark, coins, short, equity)
         change, away = -forced, 1.0 + terms.forced_slippage
         if not forced > 0.0:
-            room = opens / (1.0 + some.edge[who]) if opening else closes / (1.0 + some.turn[who])
+            room = _room(terms, opens if opening else 0.0, closes, short, some.edge[who], some.turn[who])
             change, away = 0.0, math.sqrt(max(room, 1.0))
             if abs(coins - short) >= terms.lot:
                 away = 1.0 + terms.slippage
             elif room > 1.0:
                 most = terms.slice_usd / spot.mid
-                most = min(most, _affordable(terms, spot, perpetual, mark, short, equity, free) if opening else coins)
+                if opening:
+                    most = min(most, _affordable(terms, spot, perpetual, mark, short, equity, free))
+                    most = min(most, -short) if short < 0.0 else most
+                else:
+                    most = min(most, coins if short > 0.0 else _swappable(terms, perpetual, own + coins, free))
                 up, down = away, 1.0 / away
                 limit, other = (
                     (spot.ask * up, perpetual.bid * down) if opening else (spot.bid * down, perpetual.ask * up)

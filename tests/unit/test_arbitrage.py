@@ -129,6 +129,36 @@ def test_they_close_where_the_basis_has_turned(bps: float, closes: bool) -> None
     assert volume(made, "arbitrage", BTC) == pytest.approx(10.0 if closes else 0.0, abs=1e-3)
 
 
+def swapped(of: BasisArbitrage, own: float) -> float:
+    """Coins of their own for which they hold the perpetual now."""
+    gone = own - of.holdings(BTC)
+    assert of.holdings(PERP) == pytest.approx(gone, abs=1e-3)
+    return float(gone.sum())
+
+
+def test_with_coins_of_their_own_they_hold_a_cheap_perpetual_in_place_of_them_and_come_back() -> None:
+    made, walls, mine = basis({"coins": 0.0}, horizon=0, coins=8.0, edge_bps=[50, 100])
+    walls[PERP].price *= 1 - 30e-4
+    made.run_for("1min")
+    assert swapped(mine, 2.0) == 0.0
+    walls[PERP].price *= 0.98
+    made.run_for("3min")
+    assert swapped(mine, 2.0) == pytest.approx(8.0, abs=0.01)
+    walls[PERP].price = walls[BTC].price * 1.006
+    made.run_for("3min")
+    assert swapped(mine, 2.0) == pytest.approx(0.0, abs=0.01)
+    assert made.result().summary["rejects"] == {}
+    assert made.result().audit.passed
+
+
+def test_coins_of_their_own_are_not_sold_with_those_that_they_carry() -> None:
+    made, walls, mine = basis(horizon=0, coins=8.0, close_bps=[2, 5], edge_bps=[50, 100])
+    walls[PERP].price *= 1 - 20e-4
+    made.run_for("2min")
+    assert mine.holdings(PERP).sum() == 0.0
+    assert mine.holdings(BTC) == pytest.approx(np.full(4, 2.0), abs=1e-3)
+
+
 def test_a_rise_makes_them_unwind_until_margin_is_restored() -> None:
     made, walls, mine = basis(capital=0, horizon=0, slice_usd=1.0)
     made.run_for("10s")
