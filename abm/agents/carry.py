@@ -88,12 +88,15 @@ def _affordable(
 
 
 @njit(cache=True)
-def _room(terms: Terms, opens: float, closes: float, short: float, edge: float, turn: float) -> float:
-    """What a trade brings over what an account wants of it, as a factor: `edge` to leave where it stands by itself, `turn` to come back."""
+def _room(terms: Terms, opening: bool, gain: float, short: float, edge: float, turn: float) -> float:
+    """What a coin's trade gains over what an account wants of it, as a factor: `edge` where it takes a position, `turn` where it ends one.
+
+    Of what is opened all fees are off already, of what is closed none.
+    """
     both_ways = 1.0 + 2.0 * terms.fees
-    if opens > 0.0:
-        return opens * both_ways / (1.0 + turn) if short < 0.0 else opens / (1.0 + edge)
-    return closes / (1.0 + turn) if short > 0.0 else closes / both_ways / (1.0 + edge)
+    if opening:
+        return gain * both_ways / (1.0 + turn) if short < 0.0 else gain / (1.0 + edge)
+    return gain / (1.0 + turn) if short > 0.0 else gain / both_ways / (1.0 + edge)
 
 
 @njit(cache=True)
@@ -155,7 +158,7 @@ def plan(
         forced = _unwound(terms, mark, coins, short, equity)
         change, away = -forced, 1.0 + terms.forced_slippage
         if not forced > 0.0:
-            room = _room(terms, opens if opening else 0.0, closes, short, some.edge[who], some.turn[who])
+            room = _room(terms, opening, max(opens, closes), short, some.edge[who], some.turn[who])
             change, away = 0.0, math.sqrt(max(room, 1.0))
             if abs(coins - short) >= terms.lot:
                 away = 1.0 + terms.slippage
