@@ -20,9 +20,13 @@ from abm.scenario import ScenarioError, configs
 from abm.world.mining import hashprice
 
 _log = logging.getLogger(__name__)
+_HOUR = pd.Timedelta("1h")
 
 INTERVAL = (0.05, 0.95)
 """Quantiles between which nine of ten runs lie."""
+STRAYED = 0.05
+"""Premium over an hour beyond which a market is said to have left its index: as far as one venue of an index may be from the others before it counts
+as no further (`clip` of `abm.clearing.rules.Mark`)."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,22 @@ def compare_measured(scenario: Mapping[str, Any], runs: Sequence[Mapping[str, fl
     return rows
 
 
+def premiums(result: Result) -> dict[str, float]:
+    """The widest premium of each instrument whose mark follows an index, where the run has a whole hour."""
+    run = Taken(result)
+    widest = {market: _premium(run, market, *run.span) for market in run.markets("*")}
+    return {market: premium for market, premium in widest.items() if not np.isnan(premium)}
+
+
+def strayed(result: Result) -> dict[str, float]:
+    """Those `premiums` that are beyond `STRAYED`.
+
+    Nobody is left there who trades against the gap, and the mark follows the price: what is liquidated there, and what hangs on it, tells nothing
+    of the event.
+    """
+    return {market: premium for market, premium in premiums(result).items() if abs(premium) > STRAYED}
+
+
 # ------------------------------------------------------------------------------------------------------------- measures
 
 
@@ -216,6 +236,21 @@ class Taken:
         rows = rows[rows["time"].between(start, end)]
         return float(rows["value"].mean()) if self._first <= start and end <= self._last else np.nan
 
+    def premium(self, market: str) -> "pd.Series[float]":
+        """Mid over that of the index, less 1, in the mean of an hour, by the time at which the hour ends.
+
+        The index is the weighted mean of the mids that the mark follows (`margin.mark.index`). Empty where there is none, or no whole hour.
+        """
+        about = self._result.scenario["instruments"].get(market) or {}
+        index = ((about.get("margin") or {}).get("mark") or {}).get("index")
+        if not index or market not in self._bars:
+            return pd.Series(dtype=float)
+        mids = {name: self._bars[name].set_index("time")["mid"] for name in (market, *index)}
+        followed = sum(mids[name] * weight for name, weight in index.items()) / sum(index.values())
+        bars = max(1, round(_HOUR / self._interval))
+        each = (mids[market] / followed - 1.0).rolling(bars).mean().dropna()
+        return each.set_axis(each.index + self._interval)
+
     @property
     def span(self) -> tuple[pd.Timestamp, pd.Timestamp]:
         """When the run begins and ends."""
@@ -255,6 +290,13 @@ def _drawdown(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -
 def _spread(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
     """Median at the ends of bars, basis points of the mid."""
     return float(run.window(market, start, end)["spread_bps"].median())
+
+
+def _premium(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
+    """The furthest from 0 of all hours, with its sign."""
+    hours = run.premium(market)
+    hours = hours[(hours.index - _HOUR >= start) & (hours.index <= end)] if len(hours) else hours
+    return float(hours.iloc[hours.abs().argmax()]) if len(hours) else np.nan
 
 
 def _depth(run: Taken, market: str, start: pd.Timestamp, end: pd.Timestamp) -> float:
@@ -363,6 +405,7 @@ MEASURES: Mapping[str, Measure] = {
     "drawdown": _drawdown,
     "spread": _spread,
     "depth": _depth,
+    "premium": _premium,
     "hashprice": _hashprice,
     "liquidated_usd": _liquidated_usd,
     "liquidated_accounts": _liquidated_accounts,

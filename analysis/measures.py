@@ -38,6 +38,9 @@ REGISTRY: Mapping[str, Registered] = {
     "drawdown": Registered("1", "deepest fall of the mid from its highest so far, at the ends of bars; not above 0"),
     "spread": Registered("bp", "median spread at the ends of bars"),
     "depth": Registered("USD", "median of what is bid within recording.depth_bps of the mid"),
+    "premium": Registered(
+        "1", "mid over that of the index that the mark follows, less 1: the hour in which its mean is furthest from 0"
+    ),
     "liquidated_usd": Registered(
         "USD", "positions lost to the clearing house: sold, taken over, or closed against others", together=True
     ),

@@ -26,6 +26,13 @@ def number(value: float, unit: str, sign: str = "") -> str:
     return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign},.2f}"
 
 
+def strayed_text(premiums: Mapping[str, float]) -> str:
+    """One sentence about instruments that have left their index (`analysis.compare.strayed`), or nothing."""
+    named = ", ".join(f"{name} {premium:+.1%}" for name, premium in premiums.items())
+    text = f"Far from its index in the mean of an hour: {named}. What was liquidated there, and what hangs on it, tells nothing."
+    return text if premiums else ""
+
+
 # ----------------------------------------------------------------------------------------- a comparison with observations
 
 

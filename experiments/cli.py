@@ -141,7 +141,7 @@ def run(
         changes.append({"seed": seed})
     chosen = load_with(scenario, changes)
 
-    from analysis.compare import compare
+    from analysis.compare import compare, premiums
     from experiments import rundir
 
     started = datetime.now(UTC)
@@ -160,6 +160,7 @@ def run(
             "summary": result.summary,
             "audit": result.audit.to_dict(),
             "comparison": [row.to_dict() for row in rows],
+            "premiums": premiums(result),
         }
         typer.echo(json_format.dumps(content | ({} if second is None else {"deterministic": equal}), indent=2))
     elif not quiet:
@@ -188,6 +189,8 @@ def _play(scenario: "Scenario", label: str, silent: bool) -> "Result":
 def _show(result: "Result", rows: list["Row"], scenario: "Scenario") -> None:
     from rich.console import Console
 
+    from analysis.compare import premiums, strayed
+    from analysis.wording import strayed_text
     from experiments.compare import show_rows
 
     console = Console(highlight=False)
@@ -196,6 +199,7 @@ def _show(result: "Result", rows: list["Row"], scenario: "Scenario") -> None:
     if scenario.caveat:
         console.print(scenario.caveat, soft_wrap=True)
     console.print()
+    widest = premiums(result)
     for name, about in result.summary["instruments"].items():
         if "volume" not in about:
             continue
@@ -203,9 +207,11 @@ def _show(result: "Result", rows: list["Row"], scenario: "Scenario") -> None:
             f"{name}: {about['open']:,.2f} -> {about['close']:,.2f} ({about['return']:+.2%}), low {about['low']:,.2f}, "
             f"high {about['high']:,.2f}; volume {about['volume']:,.0f} in {about['trades']:,} trades; median spread "
             f"{about['median_spread_bps']:.2f} bp, depth {about['median_bid_depth'] / 1e6:.1f} / {about['median_ask_depth'] / 1e6:.1f} "
-            "million bid / offered",
+            f"million bid / offered{f'; widest premium {widest[name]:+.2%}' if name in widest else ''}",
             soft_wrap=True,
         )
+    if far := strayed_text(strayed(result)):
+        console.print(f"[bold]{far}[/]", soft_wrap=True)
     audit = result.audit
     console.print(
         f"audit: {'passed' if audit.passed else 'FAILED'}, residue {audit.residue} "

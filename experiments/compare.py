@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from analysis.wording import comparison_cells
+from analysis.wording import comparison_cells, strayed_text
 from experiments.tables import PICTURES, check_file, print_whole
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def compare(
 
     check_file(csv, [".csv"])
     check_file(figure, PICTURES)
-    scenario, values = _measured(runs)
+    scenario, values, far = _measured(runs)
     every = compare_measured(scenario, values)
     rows = [row for row in every if row.runs]
     if csv is not None:
@@ -47,7 +47,7 @@ def compare(
         comparison_figure(rows, f"{scenario['name']}, {_runs(len(runs))}").savefig(figure, dpi=150)
     left = {"not covered": [row.observation for row in every if not row.runs]} | _not_measured(scenario)
     if json:
-        content = {"scenario": scenario["name"], "runs": [str(run) for run in runs]}
+        content = {"scenario": scenario["name"], "runs": [str(run) for run in runs], "strayed": far}
         typer.echo(
             json_format.dumps(content | {"comparison": [row.to_dict() for row in rows], "left_out": left}, indent=2)
         )
@@ -59,6 +59,8 @@ def compare(
     typer.echo(
         f"{sum(bool(row.inside) for row in counted)} of {len(counted)} observations fitted or predicted lie inside their bounds"
     )
+    for run, premiums in far.items():
+        console.print(f"[bold]{run}: {strayed_text(premiums)}[/]", soft_wrap=True)
     for why, names in left.items():
         if names:
             console.print(f"{why}: {', '.join(names)}", soft_wrap=True)
@@ -71,19 +73,24 @@ def _runs(count: int) -> str:
     return f"{count} runs" if count > 1 else "one run"
 
 
-def _measured(folders: Sequence[Path]) -> tuple[Mapping[str, Any], list[dict[str, float]]]:
-    """The scenario of runs, and what is measured of each; one is in memory at a time."""
+def _measured(
+    folders: Sequence[Path],
+) -> tuple[Mapping[str, Any], list[dict[str, float]], dict[str, dict[str, float]]]:
+    """The scenario of runs, what is measured of each, and by folder which instruments have left their index; one run is in memory at a time."""
     from abm.scenario import ScenarioError
-    from analysis.compare import measured
+    from analysis.compare import measured, strayed
 
     scenario: Mapping[str, Any] = {}
     values: list[dict[str, float]] = []
-    for result in alike(folders):
+    far: dict[str, dict[str, float]] = {}
+    for folder, result in zip(folders, alike(folders), strict=True):
         scenario = scenario or result.scenario
         values.append(measured(result))
+        if premiums := strayed(result):
+            far[str(folder)] = premiums
     if not scenario["observations"]:
         raise ScenarioError(f"{folders[0]}: scenario {scenario['name']} names no observations to be held against")
-    return scenario, values
+    return scenario, values, far
 
 
 def alike(folders: Sequence[Path]) -> Iterator["Result"]:

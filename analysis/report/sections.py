@@ -60,7 +60,8 @@ def _prices(shown: Shown, gists: Sequence[Gist]) -> Parts:
         )
     ]
     table = Table(
-        "Prices are mids, low and high those of trades, depth medians of what was bid within the distance of the figure.",
+        "Prices are mids, low and high those of trades, depth medians of what was bid within the distance of the figure; the widest premium is the "
+        "furthest of any hour's mean from the index that the mark follows.",
         (
             "instrument",
             "open",
@@ -73,6 +74,7 @@ def _prices(shown: Shown, gists: Sequence[Gist]) -> Parts:
             "trades",
             "spread (bp)",
             "bid nearby",
+            "widest premium",
         ),
         [
             (
@@ -87,6 +89,7 @@ def _prices(shown: Shown, gists: Sequence[Gist]) -> Parts:
                 f"{each['trades']:,}",
                 number(each["median_spread_bps"], "bp"),
                 number(each["median_bid_depth"], "USD"),
+                number(shown.numbers[f"{name}.premium"], "1", "+"),
             )
             for name, each in about.items()
         ],

@@ -7,7 +7,7 @@ import pandas as pd
 from abm.record import LOST
 from analysis.compare import Row
 from analysis.report.taken import Gist, Shown, spread
-from analysis.wording import number
+from analysis.wording import number, strayed_text
 
 NAMED = 3
 """Names in a list of a sentence."""
@@ -34,7 +34,8 @@ def story(shown: Shown, gists: Sequence[Gist], rows: Sequence[Row]) -> list[str]
         _closed(shown),
     ]
     caveat = [shown.scenario["caveat"]] if shown.scenario["caveat"] else []
-    return [*described, *several, *filter(None, told), *filter(None, [_compared(rows)]), *caveat]
+    left = [f"{text} (seed {run.seed})" for run in gists if (text := strayed_text(run.strayed))]
+    return [*described, *several, *filter(None, told), *filter(None, [_compared(rows)]), *left, *caveat]
 
 
 def when(time: pd.Timestamp) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from abm.contagion.chain import Forest, branches
 from abm.record import LOST, Result
 from analysis.attribution import Attribution, attribution
-from analysis.compare import INTERVAL, measured
+from analysis.compare import INTERVAL, measured, strayed
 from analysis.measures import whole_run
 from analysis.wording import number
 
@@ -38,6 +38,16 @@ class Shown:
         bars = self.result.bars[self.result.bars["instrument"] == self.first]
         times = pd.DatetimeIndex([pd.Timestamp(self.summary["start"]), *(bars["time"] + self.interval)])
         return pd.Series([self.summary["instruments"][self.first]["open"], *bars["mid"]], times, name="mid")
+
+    @cached_property
+    def numbers(self) -> dict[str, float]:
+        """What the whole run comes to: `analysis.measures.whole_run`."""
+        return whole_run(self.result)
+
+    @cached_property
+    def strayed(self) -> dict[str, float]:
+        """Instruments that have left their index, with their premiums."""
+        return strayed(self.result)
 
     @cached_property
     def moved(self) -> Attribution:
@@ -77,6 +87,8 @@ class Gist:
     seed: int
     event_log_hash: str
     audit_passed: bool
+    strayed: Mapping[str, float]
+    """Instruments that have left their index, with their premiums."""
     numbers: Mapping[str, float]
     """`analysis.measures.whole_run`, and how many liquidations, trees and generations there were."""
     observed: Mapping[str, float]
@@ -106,7 +118,8 @@ def gist(shown: Shown) -> Gist:
         seed=shown.summary["seed"],
         event_log_hash=shown.summary["event_log_hash"],
         audit_passed=shown.result.audit.passed,
-        numbers=whole_run(shown.result) | cascade,
+        strayed=shown.strayed,
+        numbers=shown.numbers | cascade,
         observed=measured(shown.result),
         onsets=onsets,
         parts=shown.moved.parts.set_index(["kind", "reason"])["change"],

@@ -11,8 +11,9 @@ import pytest
 import abm
 from abm.record import Result
 from abm.scenario import ScenarioError
-from analysis.compare import MEASURES, Row, Taken, compare, measured, read_observations
+from analysis.compare import MEASURES, Row, Taken, compare, measured, premiums, read_observations, strayed
 from analysis.compare_figure import comparison_figure
+from analysis.wording import strayed_text
 
 COIN, PERP = "btc-spot", "btc-perp"
 
@@ -121,6 +122,53 @@ def test_what_is_measured_of_liquidations_and_deleveraging(result: Result) -> No
         )
         assert quiet == 0.0 if name in nothing else math.isnan(quiet), name
         assert math.isnan(beyond), name
+
+
+def _two_books(premium: np.ndarray) -> Result:
+    """Bars of half an hour: the perpetual's mid is so much above the coin's, whose own mids move."""
+    scenario = abm.load("one-sale", recording={"interval": "30min"})
+    times = pd.date_range("2026-02-05", periods=len(premium), freq="30min", tz="UTC")
+    coin = 70_000.0 + 500.0 * np.arange(len(premium))
+    tables = [
+        pd.DataFrame({"time": times, "instrument": n, "mid": coin * p}) for n, p in ((COIN, 1.0), (PERP, 1.0 + premium))
+    ]
+    small = abm.run(abm.load("first-hour", clock={"end": "2026-02-05T00:01Z"}))
+    return replace(small, bars=pd.concat(tables), scenario=scenario.model_dump(mode="json"))
+
+
+def test_a_premium_is_the_mean_of_an_hour_furthest_from_the_index() -> None:
+    run = _two_books(np.array([0.0, 0.02, -0.08, 0.0, -0.04, 0.03]))  # the widest half hour is no hour
+    start = pd.Timestamp("2026-02-05", tz="UTC")
+    assert Taken(run).premium(PERP).tolist() == pytest.approx([0.01, -0.03, -0.04, -0.02, -0.005])
+    assert Taken(run).premium(PERP).index[0] == start + pd.Timedelta("1h")
+    took = MEASURES["premium"]
+    assert took(Taken(run), PERP, start, start + pd.Timedelta("3h")) == pytest.approx(-0.04)
+    # hours that begin before the window or end after it are none of its
+    assert took(Taken(run), PERP, start, start + pd.Timedelta("90min")) == pytest.approx(-0.03)
+    assert took(Taken(run), PERP, start + pd.Timedelta("2h"), start + pd.Timedelta("3h")) == pytest.approx(-0.005)
+    assert math.isnan(took(Taken(run), PERP, start, start + pd.Timedelta("30min")))
+    assert math.isnan(took(Taken(run), COIN, start, start + pd.Timedelta("3h")))  # a coin has no index
+    assert premiums(run) == {PERP: pytest.approx(-0.04)} and strayed(run) == {}
+
+
+def test_a_perpetual_that_leaves_its_index_is_named() -> None:
+    assert strayed(_two_books(np.array([0.0, 0.06, 0.06, 0.0]))) == {PERP: pytest.approx(0.06)}
+    assert strayed(_two_books(np.array([0.0, -0.06, 0.0, 0.06]))) == {}  # never for an hour
+    assert strayed_text({}) == ""
+    assert "btc-perp +6.0%, eth-perp -79.0%." in strayed_text({PERP: 0.06, "eth-perp": -0.79})
+
+
+def test_an_index_of_several_coins_counts_by_its_weights() -> None:
+    run = _two_books(np.zeros(4))
+    third = run.bars[run.bars["instrument"] == COIN].assign(instrument="other", mid=lambda bars: bars["mid"] * 1.5)
+    instruments = run.scenario["instruments"]
+    margin = instruments[PERP]["margin"] | {
+        "mark": instruments[PERP]["margin"]["mark"] | {"index": {COIN: 3.0, "other": 1.0}}
+    }
+    weighted = {**run.scenario, "instruments": {**instruments, PERP: instruments[PERP] | {"margin": margin}}}
+    assert premiums(replace(run, bars=pd.concat([run.bars, third]), scenario=weighted)) == {
+        PERP: pytest.approx(1 / 1.125 - 1)
+    }
 
 
 def test_open_interest_funding_and_options(result: Result) -> None:

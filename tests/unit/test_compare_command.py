@@ -1,13 +1,18 @@
 """`abm compare`: several runs beside what was observed, and one line where they do not belong together."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import abm as simulator
+from analysis import compare
 from experiments import cli
+from tests.unit.small_cascade import small_cascade
 
+TWO_HOURS = {"start": "2026-02-04T18:00Z", "end": "2026-02-04T20:00Z", "step": "1min"}
 SHORT = ["run", "first-hour", "--quiet", "--set", "clock.end=2026-02-05T00:02Z"]
 
 
@@ -47,6 +52,28 @@ def test_json(runs: list[str]) -> None:
     assert [row["observation"] for row in content["comparison"]] == ["btc.open.feb5"]
     assert content["comparison"][0]["runs"] == 3
     assert "etf.holdings" in content["left_out"]["put in, not measured"]
+
+
+def test_a_run_in_which_a_perpetual_left_its_index_is_named(tmp_path: Path) -> None:
+    result = simulator.run(small_cascade(clock=TWO_HOURS))
+    far = result.bars["mid"].where(result.bars["instrument"] != "btc-perp", result.bars["mid"] * 0.9)
+    for seed, bars in enumerate((result.bars, result.bars.assign(mid=far)), 1):
+        replace(result, bars=bars, summary=result.summary | {"seed": seed}).save(tmp_path / str(seed))
+    sound, broken = str(tmp_path / "1"), str(tmp_path / "2")
+    assert "Far from its index" not in abm("compare", sound)[1]
+    said = abm("compare", sound, broken)[1]
+    assert f"{broken}: Far from its index in the mean of an hour: btc-perp -10." in said and f"{sound}: Far" not in said
+    assert list(json.loads(abm("compare", sound, broken, "--json")[1])["strayed"]) == [broken]
+
+
+def test_a_run_says_how_far_its_perpetual_was_from_its_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hour = ["run", "one-sale", "--set", "clock.end=2026-02-05T01:00Z", "--set", "clock.step=20s"]
+    content = json.loads(abm(*hour, "--out", str(tmp_path / "a"), "--json")[1])
+    assert list(content["premiums"]) == ["btc-perp"]
+    monkeypatch.setattr(compare, "STRAYED", 0.0)
+    said = abm(*hour, "--out", str(tmp_path / "b"))[1]
+    assert said.count(f"; widest premium {content['premiums']['btc-perp']:+.2%}") == 1
+    assert "Far from its index in the mean of an hour: btc-perp" in said
 
 
 def test_what_does_not_belong_together_is_refused(runs: list[str], tmp_path: Path) -> None:

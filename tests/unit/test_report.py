@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,15 @@ def test_several_runs_have_medians_and_intervals(runs: list[Path], tmp_path: Pat
     assert "of 2" in read.texts["stages"]
     hashes = [abm.read_result(run).summary["event_log_hash"] for run in runs]
     assert all(mine in read.texts["repeat"] for mine in hashes)
+
+
+def test_a_perpetual_that_left_its_index_is_told(runs: list[Path], tmp_path: Path) -> None:
+    result = abm.read_result(runs[0])
+    far = result.bars["mid"].where(result.bars["instrument"] != "btc-perp", result.bars["mid"] * 0.5)
+    replace(result, bars=result.bars.assign(mid=far)).save(tmp_path / "broken")
+    story = page(tmp_path / "broken", runs[1])[0].texts["story"]
+    assert story.count("Far from its index") == 1 and "(seed 1)" in story
+    assert "Far from its index" not in page(*runs, "--out", tmp_path / "r.html")[0].texts["story"]
 
 
 def test_what_a_run_lacks_is_left_out_with_a_line(tmp_path: Path) -> None:
