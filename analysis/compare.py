@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from scipy.stats import quantile_test
 
 from abm.record import LOST, Result
 from abm.scenario import ScenarioError, configs
@@ -21,6 +23,7 @@ from abm.world.mining import hashprice
 
 _log = logging.getLogger(__name__)
 _HOUR = pd.Timedelta("1h")
+_NUMBERS = ("observed", "low", "high", "simulated", "least", "most", "gap")
 
 INTERVAL = (0.05, 0.95)
 """Quantiles between which nine of ten runs lie."""
@@ -45,6 +48,10 @@ class Row:
     """Its 5 % quantile over the runs."""
     most: float
     """Its 95 % quantile."""
+    median_low: float
+    """Lower end of the 90 % interval of the median itself, from order statistics; not a number of fewer than five runs."""
+    median_high: float
+    """Its upper end."""
     runs: int
     """How many runs cover it."""
     role: str
@@ -64,18 +71,25 @@ class Row:
         return self.low <= self.simulated <= self.high
 
     @property
+    def decided(self) -> bool | None:
+        """Whether other seeds would hardly say otherwise: the median's interval is all within the bounds, or all beyond one; None where unknown."""
+        if self.inside is None or np.isnan(self.median_low):
+            return None
+        within = self.low <= self.median_low and self.median_high <= self.high
+        return within or self.median_high < self.low or self.median_low > self.high
+
+    @property
     def gap(self) -> float:
         """Simulated less observed, in the unit of the observation."""
         return self.simulated - self.observed
 
     def to_dict(self) -> dict[str, Any]:
         """The row as plain values, for JSON; what is not a finite number is None."""
-        numbers = {key: getattr(self, key) for key in ("observed", "low", "high", "simulated", "least", "most", "gap")}
         return {
             "observation": self.observation,
             "quantity": self.quantity,
             "unit": self.unit,
-            **{key: float(value) if np.isfinite(value) else None for key, value in numbers.items()},
+            **{key: _finite(getattr(self, key)) for key in _NUMBERS},
             "runs": self.runs,
             "role": self.role,
             "inside": self.inside,
@@ -83,7 +97,14 @@ class Row:
             "measure": self.measure,
             "start": self.start.isoformat(),
             "end": self.end.isoformat(),
+            "median_low": _finite(self.median_low),
+            "median_high": _finite(self.median_high),
+            "decided": self.decided,
         }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def read_observations(name: str) -> pd.DataFrame:
@@ -142,6 +163,7 @@ def compare_measured(scenario: Mapping[str, Any], runs: Sequence[Mapping[str, fl
         values = np.array([run[str(name)] for run in runs])
         values = values[~np.isnan(values)]
         least, middle, most = np.quantile(values, (INTERVAL[0], 0.5, INTERVAL[1])) if len(values) else [np.nan] * 3
+        ends = _ends_of_median(values)
         own = particular.get(name, {})
         rows.append(
             Row(
@@ -154,6 +176,8 @@ def compare_measured(scenario: Mapping[str, Any], runs: Sequence[Mapping[str, fl
                 simulated=float(middle),
                 least=float(least),
                 most=float(most),
+                median_low=ends[0],
+                median_high=ends[1],
                 runs=len(values),
                 role=own.get("role") or str(seen["role"]),
                 note="; ".join(note for note in (own.get("note"), seen["note"]) if isinstance(note, str) and note),
@@ -163,6 +187,14 @@ def compare_measured(scenario: Mapping[str, Any], runs: Sequence[Mapping[str, fl
             )
         )
     return rows
+
+
+def _ends_of_median(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Order statistics between which the median of the distribution lies with 90 % at least, whatever that distribution is."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    found = quantile_test(values, q=np.median(values), p=0.5).confidence_interval(INTERVAL[1] - INTERVAL[0])
+    return float(found.low), float(found.high)
 
 
 def premiums(result: Result) -> dict[str, float]:

@@ -36,6 +36,12 @@ def strayed_text(premiums: Mapping[str, float]) -> str:
 # ----------------------------------------------------------------------------------------- a comparison with observations
 
 
+UNDECIDED = "~"
+"""Stands at a verdict that other seeds might turn."""
+UNDECIDED_TEXT = f"{UNDECIDED}: the 90 % interval of the median itself reaches across a bound, so that other seeds may say otherwise."
+"""Says what that means."""
+
+
 def comparison_cells(row: "Row", runs: int = 1) -> dict[str, str]:
     """A row of a comparison, by the titles of its columns; of several runs the median, and the interval of nine tenths of them."""
     several = {"of nine in ten": f"{_compared(row.least, row.unit)}..{_compared(row.most, row.unit)}"}
@@ -65,7 +71,8 @@ def _bounds(row: "Row") -> str:
 def _within(row: "Row") -> str:
     if row.role == "input":
         return "put in"
-    return {True: "inside", False: "outside", None: "not covered" if row.simulated != row.simulated else ""}[row.inside]
+    said = {True: "inside", False: "outside", None: "not covered" if row.simulated != row.simulated else ""}[row.inside]
+    return f"{said} {UNDECIDED}" if row.decided is False else said
 
 
 # --------------------------------------------------------------------------------------------------------- stylised facts

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from analysis.wording import comparison_cells, strayed_text
+from analysis.wording import UNDECIDED_TEXT, comparison_cells, strayed_text
 from experiments.tables import PICTURES, check_file, print_whole
 
 if TYPE_CHECKING:
@@ -59,6 +59,12 @@ def compare(
     typer.echo(
         f"{sum(bool(row.inside) for row in counted)} of {len(counted)} observations fitted or predicted lie inside their bounds"
     )
+    if any(row.decided is False for row in counted):
+        known = [row.inside for row in counted if row.decided]
+        console.print(
+            f"Known well enough: {sum(map(bool, known))} inside, {known.count(False)} outside. {UNDECIDED_TEXT}",
+            soft_wrap=True,
+        )
     for run, premiums in far.items():
         console.print(f"[bold]{run}: {strayed_text(premiums)}[/]", soft_wrap=True)
     for why, names in left.items():

@@ -18,7 +18,7 @@ from analysis.samples import key as interval_key
 from analysis.samples import run_sample
 from analysis.stylised import reference_curves, stylised_curves, stylised_facts
 from analysis.stylised_figure import stylised_figure
-from analysis.wording import comparison_cells, fact_cells, number
+from analysis.wording import UNDECIDED_TEXT, comparison_cells, fact_cells, number
 
 
 def run_report(shown: Shown, gists: Sequence[Gist]) -> str:
@@ -151,6 +151,7 @@ def _compared(shown: Shown, rows: Sequence[Row], runs: int) -> Parts:
     return [
         *([picture(figure, about_figure)] if len(rows) > 2 else []),
         *tables,
+        *([UNDECIDED_TEXT] if any(row.decided is False for row in rows) else []),
         *told,
     ]
 

@@ -11,7 +11,17 @@ import pytest
 import abm
 from abm.record import Result
 from abm.scenario import ScenarioError
-from analysis.compare import MEASURES, Row, Taken, compare, measured, premiums, read_observations, strayed
+from analysis.compare import (
+    MEASURES,
+    Row,
+    Taken,
+    compare,
+    compare_measured,
+    measured,
+    premiums,
+    read_observations,
+    strayed,
+)
 from analysis.compare_figure import comparison_figure
 from analysis.wording import strayed_text
 
@@ -197,6 +207,29 @@ def test_several_runs_are_told_by_their_median_and_where_most_of_them_lie(result
     assert row.runs == 3
     assert row.simulated == 69_490
     assert (row.least, row.most) == pytest.approx((69_490 - 270, 69_490 + 450))  # 5 and 95 % of three, by line
+
+
+def test_a_verdict_is_decided_where_the_median_itself_is_known_well_enough(result: Result) -> None:
+    """Of twenty runs the 6th and the 15th: 1 - 2 P(Binomial(20, 1/2) < 6) = 95.9 %, where the 7th and the 14th would have 88.5 %."""
+    low, high = 62_300.0, 63_000.0  # the bounds of the close
+
+    def row(values: list[float]) -> Row:
+        said = dict.fromkeys(measured(result), math.nan)
+        rows = compare_measured(result.scenario, [said | {"btc.close.feb5": value} for value in values])
+        return next(row for row in rows if row.observation == "btc.close.feb5")
+
+    spread = [62_000.0 + 50 * k for k in range(20)]
+    found = row(spread)
+    assert (found.low, found.high) == (low, high)
+    assert (found.median_low, found.median_high) == (spread[5], spread[14])
+    assert found.inside is True and found.decided is False  # the 6th is 62 250, below the bound
+    assert row([value + 50 for value in spread]).decided is True
+    assert row([value - 300 for value in spread]).decided is False  # outside, but the 15th is inside
+    assert row([value - 1000 for value in spread]).decided is True  # all of the interval is below
+    assert row([low - 1] * 10 + [high + 1] * 10).decided is False  # on both sides of both bounds
+    few = row(spread[:4])
+    assert few.decided is None and math.isnan(few.median_low) and few.to_dict()["median_low"] is None
+    assert row(spread[:1]).decided is None and row([math.nan]).decided is None
 
 
 def test_a_run_that_does_not_reach_a_window_says_so(result: Result) -> None:
