@@ -9,8 +9,8 @@ import typer
 
 from experiments.tables import print_rows
 
-BRANCHES = 5
-"""Trees of liquidations that are shown."""
+TREES = 5
+"""Trees of liquidations that are shown, unless others are asked for."""
 
 NODES = 10
 """Nodes of the network that are shown, out of those whose failure or fall costs others most."""
@@ -23,14 +23,22 @@ def chain(
     run: Run,
     asset: Annotated[str, typer.Option(help="The first asset.", show_default="that of the first instrument")] = "",
     calm: Annotated[str, typer.Option(help="The first part of the run, which others are held against.")] = "1d",
+    trees: Annotated[
+        int, typer.Option(min=0, help="How many trees of liquidations, the largest by notional first.")
+    ] = TREES,
     json: Json = False,
 ) -> None:
     """When each stage of a cascade set in, the largest trees of liquidations that set each other off, and fear and greed by day."""
+    from abm.clock import seconds
     from abm.contagion.chain import branches
     from abm.contagion.fear_and_greed import by_day, fear_and_greed
     from abm.scenario import ScenarioError
     from experiments import rundir
 
+    try:
+        seconds(calm)
+    except ValueError as error:
+        raise ScenarioError(f"--calm: {error}") from None
     result = rundir.read(run)
     try:
         stages = result.stages(asset or None, calm)
@@ -39,17 +47,18 @@ def chain(
         fear = by_day(fear_and_greed(result.bars, result.nodes, first, calm=calm))
     except ValueError as error:
         raise ScenarioError(f"{run}: {error}") from None
-    trees = branches(result.causes())
+    every = branches(result.causes())
     if json:
         content = {
             "stages": plain_rows(stages),
-            "liquidations": int(trees["liquidations"].sum()),
-            "trees": plain_rows(trees),
+            "liquidations": int(every["liquidations"].sum()),
+            "all_trees": len(every),
+            "trees": plain_rows(every.head(trees)),
         }
         typer.echo(json_format.dumps(content | {"fear_and_greed": plain_rows(fear.reset_index())}, indent=2))
         return
     print_stages(stages)
-    print_trees(trees)
+    print_trees(every, trees)
     typer.echo(f"Fear (0) and greed (100) of {first} as each day ends, 50 being the calm of this run:")
     parts = list(fear.columns[3:])
     rows = [
@@ -74,13 +83,13 @@ def print_stages(stages: Any) -> None:
     print_rows(rows, ("stage", "set in", "worst", "at", "threshold"))
 
 
-def print_trees(trees: Any) -> None:
-    """Print the largest trees of liquidations."""
+def print_trees(trees: Any, most: int = TREES) -> None:
+    """Print the largest trees of liquidations, and how many there are in all."""
     if trees.empty:
         typer.echo("no liquidations")
         return
     typer.echo(f"{int(trees['liquidations'].sum()):,} liquidations in {len(trees):,} trees; the largest by notional:")
-    large = plain_rows(trees.head(BRANCHES))
+    large = plain_rows(trees.head(most))
     print_rows(
         [(t["time"], t["instrument"], t["liquidations"], t["depth"], f"{t['notional']:,.0f}") for t in large],
         ("began", "in", "liquidations", "generations", "USD"),

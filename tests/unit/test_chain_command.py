@@ -7,8 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 import abm
+from abm.contagion.chain import branches
 from abm.contagion.graph import read_graphml
 from experiments.cli import app
+from tests.unit.small_cascade import small_cascade
 from tests.unit.two_assets import two_assets
 
 
@@ -30,6 +32,18 @@ def test_stages_are_told_in_json_and_in_a_table(folder: Path) -> None:
     assert "market_making_collapse" in table.stdout and "no liquidations" in table.stdout
     assert "greed (100) of eth-spot" in table.stdout
     assert table.stdout.splitlines()[-1].startswith("2026-02-05")
+
+
+def test_as_many_trees_are_told_as_are_asked_for(tmp_path: Path) -> None:
+    result = abm.run(small_cascade())
+    result.save(tmp_path / "run")
+    every = branches(result.causes())
+    assert len(every) > 6
+    for asked, told in (([], 5), (["--trees", "2"], 2), (["--trees", str(len(every) + 1)], len(every))):
+        found = json.loads(CliRunner().invoke(app, ["chain", str(tmp_path / "run"), *asked, "--json"]).stdout)
+        assert (len(found["trees"]), found["all_trees"]) == (told, len(every))
+        assert found["liquidations"] == every["liquidations"].sum()
+        assert [tree["notional"] for tree in found["trees"]] == sorted(every["notional"], reverse=True)[:told]
 
 
 def test_the_network_is_counted_and_written(folder: Path, tmp_path: Path) -> None:
@@ -54,7 +68,7 @@ def test_the_network_is_counted_and_written(folder: Path, tmp_path: Path) -> Non
         (["chain", "nowhere"], "not a run folder"),
         (["chain", "RUN", "--asset", "doge"], "no bars of 'doge'; there are btc-spot, eth-spot"),
         (["chain", "RUN", "--calm", "5min"], "fewer than ten bars; choose a longer time"),
-        (["chain", "RUN", "--calm", "soon"], "'soon' is not a duration"),
+        (["chain", "RUN", "--calm", "soon"], "--calm: 'soon' is not a duration"),
         (["network", "RUN", "--at", "yesterday"], "'yesterday' is not a moment"),
         (["network", "RUN", "--at", "2025-01-01"], "no network until 2025-01-01"),
         (["network", "RUN", "--fall", "2"], "fall = 2.0: must be above 0 and at most 1"),
