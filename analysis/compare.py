@@ -204,13 +204,13 @@ def premiums(result: Result) -> dict[str, float]:
     return {market: premium for market, premium in widest.items() if not np.isnan(premium)}
 
 
-def strayed(result: Result) -> dict[str, float]:
-    """Those `premiums` that are beyond `STRAYED`.
+def strayed(premiums: Mapping[str, float]) -> dict[str, float]:
+    """Those of the widest `premiums` that are beyond `STRAYED`.
 
     Nobody is left there who trades against the gap, and the mark follows the price: what is liquidated there, and what hangs on it, tells nothing
     of the event.
     """
-    return {market: premium for market, premium in premiums(result).items() if abs(premium) > STRAYED}
+    return {market: premium for market, premium in premiums.items() if abs(premium) > STRAYED}
 
 
 # ------------------------------------------------------------------------------------------------------------- measures

@@ -210,7 +210,7 @@ def _show(result: "Result", rows: list["Row"], scenario: "Scenario") -> None:
             f"million bid / offered{f'; widest premium {widest[name]:+.2%}' if name in widest else ''}",
             soft_wrap=True,
         )
-    if far := strayed_text(strayed(result)):
+    if far := strayed_text(strayed(widest)):
         console.print(f"[bold]{far}[/]", soft_wrap=True)
     audit = result.audit
     console.print(

@@ -65,8 +65,8 @@ def compare(
             f"Known well enough: {sum(map(bool, known))} inside, {known.count(False)} outside. {UNDECIDED_TEXT}",
             soft_wrap=True,
         )
-    for run, premiums in far.items():
-        console.print(f"[bold]{run}: {strayed_text(premiums)}[/]", soft_wrap=True)
+    for run, widest in far.items():
+        console.print(f"[bold]{run}: {strayed_text(widest)}[/]", soft_wrap=True)
     for why, names in left.items():
         if names:
             console.print(f"{why}: {', '.join(names)}", soft_wrap=True)
@@ -84,7 +84,7 @@ def _measured(
 ) -> tuple[Mapping[str, Any], list[dict[str, float]], dict[str, dict[str, float]]]:
     """The scenario of runs, what is measured of each, and by folder which instruments have left their index; one run is in memory at a time."""
     from abm.scenario import ScenarioError
-    from analysis.compare import measured, strayed
+    from analysis.compare import measured, premiums, strayed
 
     scenario: Mapping[str, Any] = {}
     values: list[dict[str, float]] = []
@@ -92,8 +92,8 @@ def _measured(
     for folder, result in zip(folders, alike(folders), strict=True):
         scenario = scenario or result.scenario
         values.append(measured(result))
-        if premiums := strayed(result):
-            far[str(folder)] = premiums
+        if left := strayed(premiums(result)):
+            far[str(folder)] = left
     if not scenario["observations"]:
         raise ScenarioError(f"{folders[0]}: scenario {scenario['name']} names no observations to be held against")
     return scenario, values, far

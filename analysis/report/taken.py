@@ -45,11 +45,6 @@ class Shown:
         return whole_run(self.result)
 
     @cached_property
-    def strayed(self) -> dict[str, float]:
-        """Instruments that have left their index, with their premiums."""
-        return strayed(self.result)
-
-    @cached_property
     def moved(self) -> Attribution:
         """Who moved that mid."""
         return attribution(self.result, self.first)
@@ -87,8 +82,6 @@ class Gist:
     seed: int
     event_log_hash: str
     audit_passed: bool
-    strayed: Mapping[str, float]
-    """Instruments that have left their index, with their premiums."""
     numbers: Mapping[str, float]
     """`analysis.measures.whole_run`, and how many liquidations, trees and generations there were."""
     observed: Mapping[str, float]
@@ -99,6 +92,12 @@ class Gist:
     """What moved the mid of the first instrument, by kind and reason."""
     mids: "pd.Series[float]"
     """The mid of the first instrument, by time."""
+
+    @property
+    def strayed(self) -> dict[str, float]:
+        """Instruments that have left their index, with their premiums."""
+        end = ".premium"
+        return strayed({name.removesuffix(end): value for name, value in self.numbers.items() if name.endswith(end)})
 
 
 def gist(shown: Shown) -> Gist:
@@ -118,7 +117,6 @@ def gist(shown: Shown) -> Gist:
         seed=shown.summary["seed"],
         event_log_hash=shown.summary["event_log_hash"],
         audit_passed=shown.result.audit.passed,
-        strayed=shown.strayed,
         numbers=shown.numbers | cascade,
         observed=measured(shown.result),
         onsets=onsets,
