@@ -60,8 +60,7 @@ def _prices(shown: Shown, gists: Sequence[Gist]) -> Parts:
         )
     ]
     table = Table(
-        "Prices are mids, low and high those of trades, depth medians of what was bid within the distance of the figure; the widest premium is the "
-        "furthest of any hour's mean from the index that the mark follows.",
+        "Prices are mids, low and high those of trades, depth medians of what was bid within the distance of the figure.",
         (
             "instrument",
             "open",
@@ -74,7 +73,6 @@ def _prices(shown: Shown, gists: Sequence[Gist]) -> Parts:
             "trades",
             "spread (bp)",
             "bid nearby",
-            "widest premium",
         ),
         [
             (
@@ -89,11 +87,12 @@ def _prices(shown: Shown, gists: Sequence[Gist]) -> Parts:
                 f"{each['trades']:,}",
                 number(each["median_spread_bps"], "bp"),
                 number(each["median_bid_depth"], "USD"),
-                number(shown.numbers[f"{name}.premium"], "1", "+"),
             )
             for name, each in about.items()
         ],
     )
+    widest = [f"{name} {premium:+.2%}" for name in about if (premium := shown.numbers[f"{name}.premium"]) == premium]
+    far = f"Furthest from the index that the mark follows, in the mean of an hour: {', '.join(widest)}."
     return [
         *(fan if len(gists) > 1 else []),
         picture(price_and_depth(shown.result, first), f"The mid of {first}, and what was bid and offered near it."),
@@ -102,6 +101,7 @@ def _prices(shown: Shown, gists: Sequence[Gist]) -> Parts:
             f"Volume of {first} by the reasons of those who took and gave liquidity.",
         ),
         table,
+        *([far] if widest else []),
         *([_measures(gists, list(about))] if len(gists) > 1 else []),
     ]
 

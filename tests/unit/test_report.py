@@ -152,6 +152,8 @@ def test_a_perpetual_that_left_its_index_is_told(runs: list[Path], tmp_path: Pat
     far = result.bars["mid"].where(result.bars["instrument"] != "btc-perp", result.bars["mid"] * 0.5)
     replace(result, bars=result.bars.assign(mid=far)).save(tmp_path / "broken")
     story = page(tmp_path / "broken", runs[1])[0].texts["story"]
+    prices = page(tmp_path / "broken", "--out", tmp_path / "b.html")[0].texts["prices"]
+    assert "Furthest from the index that the mark follows, in the mean of an hour: btc-perp -50." in prices
     assert story.count("Far from its index") == 1 and "(seed 1)" in story
     assert "Far from its index" not in page(*runs, "--out", tmp_path / "r.html")[0].texts["story"]
 
