@@ -1,4 +1,4 @@
-"""What the output of a sweep depends on: Sobol's indices of a Saltelli design, and the elementary effects of Morris."""
+"""What the output of a sweep depends on: Sobol's indices, the elementary effects of Morris, and slopes where points fill the space of keys."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from analysis.sweep import Sweep
 CONFIDENCE = 0.9
 """Of the intervals, as everywhere else."""
 _RESAMPLES, _SEED = 1000, 1
-_KINDS = ("saltelli", "morris")
+_KINDS = ("saltelli", "morris", "latin", "sobol")
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,16 +33,21 @@ class Sensitivity:
     unit: str
     """1 is a fraction; empty where the sweep does not say."""
     kind: str
-    """`saltelli` or `morris`."""
+    """`saltelli`, `morris`, `latin` or `sobol`."""
     table: pd.DataFrame
     """One row a key. Of saltelli: key, first, first_error, total, total_error. Of morris: key, mu, mu_star, mu_star_error, sigma (in the unit
-    of the measure, for the whole range of a key). Errors are half the width of an interval of 90 % (bootstrap over the samples).
+    of the measure, for the whole range of a key). Of latin and sobol: key, slope, slope_error (in the unit of the measure, for the whole
+    range). Errors are half the width of an interval of 90 %: bootstrap over the samples, and Student's t of a slope.
     """
     pairs: pd.DataFrame | None
     """One row for each two keys: key, other, second, second_error; None where the design has no such points."""
     noise: float
-    """What seeds alone make. Of saltelli: their share of the variance between points. Of morris: the mu* of a key that does nothing but
-    change who is lucky. Not a number with one replication.
+    """What seeds alone make. Of morris: the mu* of a key that does nothing but change who is lucky. Of the others: their share of the variance
+    between points. Not a number with one replication.
+    """
+    linear: float
+    """Share of the variance between points that the slopes of latin and sobol explain together: R2, adjusted for their number, so that slopes
+    which explain no more than chance come to about 0. Not a number of the other designs.
     """
     points: int
     replications: int
@@ -54,19 +59,20 @@ def sensitivity(sweep: Sweep, measure: str) -> Sensitivity:
     """Indices of one measure.
 
     Sobol's first and total indices by the estimators of Saltelli et al. (2010, Computer Physics Communications), of the second order by
-    Saltelli (2002, the same); mu* and sigma by Campolongo, Cariboni and Saltelli (2007, Environmental Modelling and Software).
+    Saltelli (2002, the same); mu* and sigma by Campolongo, Cariboni and Saltelli (2007, Environmental Modelling and Software). Slopes by
+    least squares over all keys together.
 
     Args:
-        sweep: Whose design is `saltelli` or `morris`.
+        sweep: Whose design is `saltelli`, `morris`, `latin` or `sobol`.
         measure: One of its measures.
 
     Raises:
-        ScenarioError: It has another design, no such measure, a point at which no run went well (both designs need all points), or the measure
-            is the same everywhere.
+        ScenarioError: It has another design, no such measure, a point at which no run went well (saltelli and morris need all points), too few
+            points for slopes, or the measure is the same everywhere.
     """
     design = sweep.manifest["design"]
     if design["kind"] not in _KINDS:
-        raise ScenarioError(f"design: is {design['kind']}; indices need one of {' and '.join(_KINDS)} (abm sweep)")
+        raise ScenarioError(f"design: is {design['kind']}; this needs one of {', '.join(_KINDS)} (abm sweep)")
     if measure not in sweep.measures:
         raise ScenarioError(f"measure: {measure!r} is not in this sweep{meant(measure, sweep.measures)}")
     runs = _runs(sweep, measure)
@@ -77,15 +83,21 @@ def sensitivity(sweep: Sweep, measure: str) -> Sensitivity:
         )
     chance = _chance(runs)
     about = sweep.manifest["measures"]
-    saltelli = design["kind"] == "saltelli"
-    table, pairs = _sobol(design, means) if saltelli else (_morris(design, sweep, means), None)
+    pairs, linear, noise = None, float("nan"), chance / float(means.var())
+    if design["kind"] == "saltelli":
+        table, pairs = _sobol(design, means)
+    elif design["kind"] == "morris":
+        table, noise = _morris(design, sweep, means), _step_of_chance(chance, design["levels"])
+    else:
+        table, linear = _slopes(sweep, runs)
     return Sensitivity(
         measure,
         about[measure].get("unit", "") if isinstance(about, dict) else "",
         design["kind"],
         table,
         pairs,
-        chance / float(means.var()) if saltelli else _step_of_chance(chance, design["levels"]),
+        noise,
+        linear,
         len(means),
         runs.shape[1],
         int(runs.isna().to_numpy().sum()),
@@ -103,10 +115,13 @@ def _runs(sweep: Sweep, measure: str) -> pd.DataFrame:
 
 
 def _means(runs: pd.DataFrame, sweep: Sweep, measure: str) -> Floats:
-    """Mean of each point; refuses one without."""
-    asked = sweep.manifest["design"].get("points", len(runs))
+    """Mean of each point; refuses one without, but for slopes, which do with the others."""
+    design = sweep.manifest["design"]
+    asked = design.get("points", len(runs))
     empty = runs.index[runs.isna().all(axis=1)]
-    if len(runs) < asked or len(empty):
+    if design["kind"] in ("latin", "sobol"):
+        _check_enough(len(runs) - len(empty), len(sweep.keys))
+    elif len(runs) < asked or len(empty):
         missing = len(empty) + asked - len(runs)
         errors = sweep.table.loc[sweep.table["point"].isin(empty), "error"]
         first = next((error for error in errors if error), "") or f"{measure} is not a number there"
@@ -114,7 +129,14 @@ def _means(runs: pd.DataFrame, sweep: Sweep, measure: str) -> Floats:
             f"{missing} of {asked} points have no run that went well, and the design cannot lack one; the first: {first}; "
             "mend it, and the sweep goes on"
         )
-    return runs.mean(axis=1).to_numpy()
+    return runs.mean(axis=1).dropna().to_numpy()
+
+
+def _check_enough(points: int, keys: int) -> None:
+    if points < keys + 3:
+        raise ScenarioError(
+            f"design: {points} points with runs that went well for {keys} slopes; play {keys + 3} or more"
+        )
 
 
 def _chance(runs: pd.DataFrame) -> float:
@@ -199,3 +221,31 @@ def _morris(design: dict[str, Any], sweep: Sweep, means: Floats) -> pd.DataFrame
             "sigma": np.asarray(found["sigma"]),
         }
     )
+
+
+def _slopes(sweep: Sweep, runs: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """What each key does over its whole range, the others being as they are, and how much of the variance that is."""
+    from statsmodels.api import OLS, add_constant
+
+    means = runs.mean(axis=1).dropna()
+    values = sweep.table.groupby("point")[sweep.keys].first().loc[means.index]
+    shares = pd.DataFrame({key: _shares(sweep, key, values[key]) for key in sweep.keys})
+    fit = OLS(means, add_constant(shares - 0.5)).fit()
+    interval = fit.conf_int(1.0 - CONFIDENCE)
+    slopes = fit.params[sweep.keys]
+    table = pd.DataFrame(
+        {"key": sweep.keys, "slope": slopes.to_numpy(), "slope_error": (interval[1][sweep.keys] - slopes).to_numpy()}
+    )
+    return table, float(fit.rsquared_adj)
+
+
+def _shares(sweep: Sweep, key: str, values: pd.Series) -> pd.Series:
+    """How far along its range each value of a key is, from 0 to 1: of its logarithm where it is drawn by factors."""
+    axis = sweep.manifest["spec"]["vary"][key]
+    if "from" not in axis:
+        raise ScenarioError(f"vary.{key} has values, and slopes go between the ends of ranges; give from and to")
+    ends = np.array([axis["from"], axis["to"]], np.float64)
+    way = values.astype(float)
+    if axis.get("log"):
+        ends, way = np.log(ends), np.log(way)
+    return (way - ends[0]) / (ends[1] - ends[0])

@@ -15,7 +15,7 @@ _ERROR = {"fmt": "none", "ecolor": _INK, "elinewidth": 1.2, "capsize": 2.5}
 
 
 def sensitivity_figure(found: Sensitivity, title: str) -> Figure:
-    """Sobol: bars of the first and the total indices, and a heat map of those of two keys. Morris: sigma over mu*.
+    """Sobol: bars of the first and the total indices, and a heat map of those of two keys. Morris: sigma over mu*. Slopes: bars.
 
     Args:
         found: What is drawn.
@@ -23,8 +23,10 @@ def sensitivity_figure(found: Sensitivity, title: str) -> Figure:
     """
     if found.kind == "morris":
         fig = _morris(found)
-    else:
+    elif found.kind == "saltelli":
         fig = _sobol(found)
+    else:
+        fig = _slopes(found)
     fig.suptitle(f"{title}: what {found.measure} depends on", x=0.01, ha="left", fontsize=11, fontweight="bold")
     return fig
 
@@ -110,13 +112,32 @@ def _morris(found: Sensitivity) -> Figure:
     ax.plot(ends, ends, color=_INK, linewidth=0.8, label="sigma = mu*: above it not one way, or not alone")
     if found.noise == found.noise:
         ax.axvline(found.noise, color=_NOISE, linestyle="--", linewidth=1.2, label="mu* of the noise of seeds alone")
-    unit = {"": "", "1": " (fraction)"}.get(found.unit, f" ({found.unit})")
+    unit = _unit(found)
     ax.set_xlim(0.0, ends[1])
     ax.set_ylim(-0.02 * top, top)
     ax.set_xlabel(f"mu*: mean size of the effect of the whole range{unit}")
     ax.set_ylabel(f"sigma: how much it differs from place to place{unit}")
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=1, frameon=False, fontsize=9)
     return fig
+
+
+def _slopes(found: Sensitivity) -> Figure:
+    table = found.table.sort_values("slope", key=abs, ascending=False, ignore_index=True)
+    with mpl.rc_context(sns.axes_style("white")):
+        fig = Figure(figsize=(7.0, 1.4 + 0.45 * len(table)), layout="constrained")
+        ax = fig.subplots()
+    _plain(ax)
+    ax.barh(table.index, table["slope"], height=0.6, color=_FIRST)
+    ax.errorbar(table["slope"], table.index, xerr=table["slope_error"], **_ERROR)
+    ax.axvline(0, color=_INK, linewidth=0.8)
+    ax.set_yticks(table.index, [_folded(key) for key in table["key"]], fontsize=9)
+    ax.set_ylim(len(table) - 0.4, -0.6)
+    ax.set_xlabel(f"slope: change from the low to the high end of the range{_unit(found)}")
+    return fig
+
+
+def _unit(found: Sensitivity) -> str:
+    return {"": "", "1": " (fraction)"}.get(found.unit, f" ({found.unit})")
 
 
 def _plain(ax: Any) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def sensitivity(
     sweep: Annotated[
-        Path, typer.Argument(help="Folder of a sweep whose design is saltelli or morris.", show_default=False)
+        Path,
+        typer.Argument(help="Folder of a sweep whose design is saltelli, morris, latin or sobol.", show_default=False),
     ],
     measure: Annotated[str, typer.Option(help="One of its measures.", show_default=False)],
     csv: Annotated[Path | None, typer.Option(help="Write the table of keys here.", show_default=False)] = None,
@@ -27,7 +28,7 @@ def sensitivity(
 ) -> None:
     """Say which of the varied keys a measure depends on: alone, with others, and how much of it is the noise of seeds.
 
-    Sobol's indices of a saltelli design, mu* and sigma of one of morris, with intervals of 90 %.
+    Sobol's indices of a saltelli design, mu* and sigma of one of morris, slopes of one that is latin or sobol, with intervals of 90 %.
     """
     from analysis.sensitivity import sensitivity as found_of
     from analysis.sweep import Sweep
@@ -59,6 +60,7 @@ def _content(found: "Sensitivity") -> dict[str, Any]:
         "replications": found.replications,
         "lost": found.lost,
         "noise": found.noise if found.noise == found.noise else None,
+        "linear": found.linear if found.linear == found.linear else None,
         "keys": found.table.to_dict("records"),
     }
     return content if found.pairs is None else content | {"pairs": found.pairs.to_dict("records")}
@@ -72,6 +74,12 @@ def _show(found: "Sensitivity") -> None:
             for row in table.itertuples()
         ]
         print_rows(rows, ("key", "first order", "total"), whole=True)
+    elif found.kind != "morris":
+        table = found.table.sort_values("slope", key=abs, ascending=False)
+        rows = [
+            (row.key, number(row.slope, found.unit), number(row.slope_error, found.unit)) for row in table.itertuples()
+        ]
+        print_rows(rows, ("key", "slope", "+-"), whole=True)
     else:
         table = found.table.sort_values("mu_star", ascending=False)
         rows = [
@@ -87,6 +95,8 @@ def _show(found: "Sensitivity") -> None:
     typer.echo()
     unit = f" ({found.unit})" if found.unit not in ("", "1") else ""
     typer.echo(f"{found.measure}{unit}: {found.points} points, {_runs(found)}. Brackets and +- are intervals of 90 %.")
+    if found.linear == found.linear:
+        typer.echo(f"all slopes together: {found.linear:.0%} of the variance between points (R2, adjusted)")
     typer.echo(_noise(found))
 
 
@@ -104,4 +114,5 @@ def _noise(found: "Sensitivity") -> str:
         return "one run a point: the noise of seeds is not known, and is in all of these"
     if found.kind == "morris":
         return f"noise of seeds: a key that changes nothing but luck has a mu* of {number(found.noise, found.unit)}"
-    return f"noise of seeds: {found.noise:.1%} of the variance; a total index of that size is no effect"
+    told = f"noise of seeds: {found.noise:.1%} of the variance"
+    return f"{told}; a total index of that size is no effect" if found.kind == "saltelli" else told

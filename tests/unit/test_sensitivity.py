@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from SALib.sample import morris, sobol
 from SALib.test_functions import Ishigami
+from scipy.stats import qmc
 from typer.testing import CliRunner
 
 from abm.scenario import ScenarioError
@@ -55,6 +56,21 @@ def saltelli(function: Function, n: int = 1024, about: dict[str, Any] = ISHIGAMI
 def trajectories(function: Function, n: int = 50, levels: int = 4, **more: Any) -> Sweep:
     design = {"kind": "morris", "problem": CUBE, "samples": n, "levels": levels}
     return made(design, morris.sample(CUBE, n, num_levels=levels, seed=1), function, **more)
+
+
+def filled(function: Function, n: int = 60, **more: Any) -> Sweep:
+    """Points that fill the cube; of the third key, drawn by factors, the logarithm to 10."""
+    shares = qmc.LatinHypercube(3, rng=1).random(n)
+    inputs = shares * [1.0, 1.0, 0.0] + 10.0 ** shares[:, 2:] * [0.0, 0.0, 1.0]
+    sweep = made({"kind": "latin", "problem": CUBE, "samples": n}, inputs, function, **more)
+    ranges = {key: {"from": 0.0, "to": 1.0} for key in ("x1", "x2")}
+    sweep.manifest["spec"] = {"vary": ranges | {"x3": {"from": 1.0, "to": 10.0, "log": True}}}
+    return sweep
+
+
+def lines(x: Any) -> Any:
+    """5 for the range of the first key, nothing for that of the second, and -3 for the third."""
+    return 5.0 * x[:, 0] - 3.0 * np.log10(x[:, 2])
 
 
 def inside(found: Any, known: Any, error: Any, most: float) -> None:
@@ -138,6 +154,51 @@ def test_the_noise_of_morris_is_the_effect_of_a_key_without_one() -> None:
     assert table.loc["x1", "mu_star"] == pytest.approx(5, abs=0.1)
 
 
+def test_slopes_of_straight_lines_are_exact_and_by_the_range() -> None:
+    found = sensitivity(filled(lines), "y")
+    assert found.table["slope"].to_list() == pytest.approx([5, 0, -3], abs=1e-9)
+    assert found.linear == pytest.approx(1)
+    assert np.isnan(found.noise)
+
+
+def test_intervals_of_slopes_hold_what_is_known_nine_times_of_ten() -> None:
+    held = []
+    for seed in range(100):
+        sweep = filled(lines, n=20)
+        sweep.table["y"] += np.random.default_rng(seed).normal(0.0, 2.0, 20)
+        table = sensitivity(sweep, "y").table
+        held += list(np.abs(table["slope"] - [5, 0, -3]) <= table["slope_error"])
+    assert 255 <= sum(held) <= 285  # of 300; binomial, three standard deviations about 270
+
+
+def test_lines_that_explain_nothing_come_to_nothing() -> None:
+    found = sensitivity(filled(lambda x: 0.0 * x[:, 0], n=1000, several=2, noise=1.0), "y")
+    assert abs(found.linear) < 0.05
+    assert found.noise == pytest.approx(1, abs=0.2)
+
+
+def test_slopes_do_without_a_lost_point_but_not_without_enough() -> None:
+    sweep = filled(lines, n=7)
+    sweep.table.loc[2, ["y", "error"]] = [np.nan, "boom"]
+    found = sensitivity(sweep, "y")
+    assert (found.points, found.lost) == (6, 1)
+    assert found.table["slope"].to_list() == pytest.approx([5, 0, -3], abs=1e-9)
+    sweep.table.loc[3, ["y", "error"]] = [np.nan, "boom"]
+    with pytest.raises(
+        ScenarioError, match=r"^design: 5 points with runs that went well for 3 slopes; play 6 or more$"
+    ):
+        sensitivity(sweep, "y")
+
+
+def test_slopes_need_ranges() -> None:
+    sweep = filled(lines)
+    sweep.manifest["spec"]["vary"]["x2"] = {"values": [0, 1]}
+    with pytest.raises(
+        ScenarioError, match=r"^vary\.x2 has values, and slopes go between the ends of ranges; give from and to$"
+    ):
+        sensitivity(sweep, "y")
+
+
 def test_a_lost_run_is_counted_and_a_lost_point_refused() -> None:
     sweep = saltelli(Ishigami.evaluate, n=32, several=2, noise=0.1)
     sweep.table.loc[6, ["y", "error"]] = [np.nan, "boom"]
@@ -163,7 +224,7 @@ def test_the_order_of_the_table_does_not_matter() -> None:
 @pytest.mark.parametrize(
     ("change", "measure", "line"),
     [
-        ({"kind": "grid"}, "y", "design: is grid; indices need one of saltelli and morris (abm sweep)"),
+        ({"kind": "grid"}, "y", "design: is grid; this needs one of saltelli, morris, latin, sobol (abm sweep)"),
         ({}, "yy", "measure: 'yy' is not in this sweep. Did you mean y?"),
         ({}, "flat", "measure: flat is 3 at all points; it depends on nothing that was varied"),
     ],
@@ -188,12 +249,14 @@ def abm(*arguments: str) -> tuple[int, str, str]:
     return answer.exit_code, answer.stdout, answer.stderr
 
 
-@pytest.mark.parametrize("kind", ["saltelli", "morris"])
+@pytest.mark.parametrize("kind", ["saltelli", "morris", "latin"])
 def test_the_command_prints_writes_and_draws(kind: str, tmp_path: Path) -> None:
     sweep = (
         saltelli(Ishigami.evaluate, n=64, several=2, noise=1.0)
         if kind == "saltelli"
         else trajectories(Ishigami.evaluate, several=2, noise=0.1)
+        if kind == "morris"
+        else filled(Ishigami.evaluate, several=2, noise=1.0)
     )
     sweep.write(tmp_path / "made")
     csv, figure = tmp_path / "s.csv", tmp_path / "s.png"
@@ -209,6 +272,7 @@ def test_the_command_prints_writes_and_draws(kind: str, tmp_path: Path) -> None:
     assert (told["kind"], told["measure"], len(told["keys"])) == (kind, "y", 3)
     assert 0 < told["noise"] < 1
     assert ("pairs" in told) == (kind == "saltelli")
+    assert (told["linear"] is not None) == (kind == "latin")
 
 
 def test_the_command_with_one_replication_says_that_noise_is_not_known(tmp_path: Path) -> None:
@@ -222,7 +286,11 @@ def test_the_command_with_one_replication_says_that_noise_is_not_known(tmp_path:
 
 
 def test_figures_have_all_keys() -> None:
-    for sweep in (saltelli(Ishigami.evaluate, n=32), trajectories(Ishigami.evaluate, several=2, noise=0.1)):
+    for sweep in (
+        saltelli(Ishigami.evaluate, n=32),
+        trajectories(Ishigami.evaluate, several=2, noise=0.1),
+        filled(lines),
+    ):
         figure = sensitivity_figure(sensitivity(sweep, "y"), "made")
         labels = [*figure.axes[0].get_yticklabels(), *figure.axes[0].texts]
         assert {"x1", "x2", "x3"} <= {label.get_text().split()[0] for label in labels}
