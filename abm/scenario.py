@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -448,12 +448,13 @@ def reader(name_or_path: str | Path) -> Callable[[Iterable[Mapping[str, Any]]], 
     read = _resolve(path)
 
     def laid_over(changes: Iterable[Mapping[str, Any]]) -> Scenario:
-        raw = read
+        raw, changes = read, list(changes)
         for change in changes:
             _log.debug("lays over %s: %s", path.stem, change)
             raw = merge(raw, change)
         named = {**raw, "name": raw.get("name", path.stem)}
-        return _validated(named, path.name if path.stem not in scenario_files() else path.stem, path.parent)
+        source = path.name if path.stem not in scenario_files() else path.stem
+        return _validated(named, source, path.parent, changes)
 
     return laid_over
 
@@ -473,9 +474,15 @@ def assignment(text: str) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------------------- errors
 
 
-def _validated(raw: dict[str, Any], source: str, folder: Path) -> Scenario:
+def _validated(raw: dict[str, Any], source: str, folder: Path, changes: Sequence[Mapping[str, Any]] = ()) -> Scenario:
     try:
-        raw = _without_gone(kept(raw))
+        part = kept(raw)
+        for change in changes:
+            if lost := _lost(change, raw, part):
+                raise ValueError(
+                    f"{lost}: keep leaves this out, as it has {', '.join(raw['keep'])} alone; set it without keep"
+                )
+        raw = _without_gone(part)
     except ValueError as error:
         raise ScenarioError(f"{source}: {error}") from None
     try:
@@ -495,6 +502,18 @@ def _validated(raw: dict[str, Any], source: str, folder: Path) -> Scenario:
             raise ScenarioError(f"{source}: {section}: {key} is not a key of this scenario (abm schema)") from None
     _check_links(scenario, dumped, source)
     return scenario
+
+
+def _lost(change: Mapping[str, Any], whole: Mapping[str, Any], part: Any, above: str = "") -> str:
+    """The first dotted key of a change that is in the whole scenario and not in the part that is kept; empty if there is none."""
+    for key, value in change.items():
+        if value is None or whole.get(key) is None or f"{above}{key}" in ("keep", "inputs", "fitted"):
+            continue
+        if not isinstance(part, Mapping) or part.get(key) is None:
+            return f"{above}{key}"
+        if isinstance(value, Mapping) and (lost := _lost(value, whole[key], part[key], f"{above}{key}.")):
+            return lost
+    return ""
 
 
 def _without_gone(raw: dict[str, Any]) -> dict[str, Any]:

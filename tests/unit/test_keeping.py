@@ -1,5 +1,7 @@
 """A part of a scenario: some of its instruments, and who trades no others."""
 
+from typing import Any
+
 import pytest
 
 import abm
@@ -70,3 +72,24 @@ def test_a_price_of_the_day_before_is_looked_back_to() -> None:
     assert made.view()["btc-spot"].mid_before("5min") == pytest.approx(made.recorder.mids[0, 60])
     with pytest.raises(ScenarioError, match=r"day_before\.btc: not traded here"):
         load("first-hour", day_before={"btc": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"traders.noise_ndx.accounts": 5}, "traders.noise_ndx"),
+        ({"instruments.ndx.reference_price": 5}, "instruments.ndx"),
+        ({"traders": {"share_makers": {"books": {"ndx": {"depth_usd": 5}}}}}, "traders.share_makers"),
+    ],
+)
+def test_what_is_set_for_what_is_left_out_is_an_error(change: dict[str, Any], key: str) -> None:
+    with pytest.raises(ScenarioError) as error:
+        load("contagion", keep=BITCOIN, **change)
+    assert (
+        str(error.value)
+        == f"contagion: {key}: keep leaves this out, as it has btc-spot, btc-perp alone; set it without keep"
+    )
+
+
+def test_who_is_left_out_may_be_taken_out_too() -> None:
+    assert load("contagion", keep=BITCOIN, **{"traders.noise_ndx": None}) == load("contagion", keep=BITCOIN)
